@@ -1,0 +1,1 @@
+"""The Job controller's thinking: pure functions over frozen values."""

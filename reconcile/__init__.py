@@ -1,0 +1,1 @@
+"""Reconcile: an asyncio framework for Kubernetes controllers."""

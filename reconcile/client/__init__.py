@@ -1,0 +1,1 @@
+"""SPEAKS: configuration, credentials, HTTP, paths, codec. Knows nothing of queues and caches."""

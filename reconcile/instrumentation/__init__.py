@@ -1,0 +1,1 @@
+"""Facts and hooks: what happened, told to whoever listens (logging, Prometheus)."""

@@ -1,0 +1,57 @@
+"""The one place that knows JSON (msgspec behind it)."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from reconcile.errors import DecodeError
+
+T = TypeVar("T")
+
+NESTING_MAX = 900
+"""Deeper documents are refused (CPython's own recursion bound is near 1 000; the API server allows 10 000)."""
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder()
+
+
+def encode(value: Any) -> bytes:
+    """``value`` as JSON. Raises DecodeError for what JSON cannot say (NaN, infinity, lone surrogates)."""
+    try:
+        return _encoder.encode(value)
+    except (TypeError, ValueError, UnicodeEncodeError, msgspec.MsgspecError, RecursionError) as error:
+        raise DecodeError(f"cannot encode {type(value).__name__} as JSON: {error}") from error
+
+
+def decode(data: bytes | str) -> Any:
+    """The plain value of a JSON document. Raises DecodeError."""
+    try:
+        return _decoder.decode(data)
+    except (ValueError, msgspec.MsgspecError, RecursionError) as error:
+        raise DecodeError(f"invalid JSON: {error}") from error
+
+
+def decode_as(data: bytes, kind: type[T]) -> T:
+    """The JSON document as ``kind`` (a Struct, attrs class, dataclass or plain type). Raises DecodeError."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (ValueError, msgspec.MsgspecError, RecursionError) as error:
+        raise DecodeError(f"not a {getattr(kind, '__name__', kind)}: {error}") from error
+
+
+def convert(value: Any, kind: type[T]) -> T:
+    """A plain value as ``kind``. Raises DecodeError."""
+    try:
+        return msgspec.convert(value, kind)
+    except (ValueError, msgspec.MsgspecError, RecursionError) as error:
+        raise DecodeError(f"not a {getattr(kind, '__name__', kind)}: {error}") from error
+
+
+def to_plain(value: Any) -> Any:
+    """A Struct, attrs class, dataclass or container of them as dict, list, str and numbers."""
+    try:
+        return msgspec.to_builtins(value)
+    except (TypeError, ValueError, msgspec.MsgspecError, RecursionError) as error:
+        raise DecodeError(f"cannot turn {type(value).__name__} into plain values: {error}") from error
