@@ -41,6 +41,11 @@ def decode_as(data: bytes, kind: type[T]) -> T:
         raise DecodeError(f"not a {getattr(kind, '__name__', kind)}: {error}") from error
 
 
+def decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
+    """A decoder made once for what is decoded per event. Raises msgspec's own errors: its caller adds the context."""
+    return msgspec.json.Decoder(kind)
+
+
 def convert(value: Any, kind: type[T]) -> T:
     """A plain value as ``kind``. Raises DecodeError."""
     try:

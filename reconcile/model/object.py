@@ -24,9 +24,9 @@ T = TypeVar("T")
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
-_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_metadata = msgspec.json.Decoder(ObjectMeta)
-_text = msgspec.json.Decoder(str)
+_fields = json.decoder(dict[str, msgspec.Raw])
+_metadata = json.decoder(ObjectMeta)
+_text = json.decoder(str)
 
 
 class Object(msgspec.Struct, gc=False, eq=False):
