@@ -1,0 +1,359 @@
+"""Store: the cached objects of one resource, by key, with indexes. Written by one reflector a partition, read by all.
+
+A partition is what one list-watch sees: everything, or one namespace. Each has its own table, so that a new list of one
+namespace replaces that namespace only.
+
+Guarantees:
+    * ``apply`` never goes back: an event older than what is stored for the same uid is ignored. Versions that are not
+      numbers cannot be compared and are believed (fail open).
+    * Deltas chain: the ``old`` of each is the ``new`` of the one before it, or None.
+    * An object deleted and created again under its name gives two deltas: gone, then new.
+    * A new list appears whole or not at all (``Replacement``): readers never see half of one. What vanished meanwhile
+      becomes a delta with the last known object.
+    * An object that cannot be decoded is kept in its last good version and listed in ``quarantined`` until a good
+      version or its deletion arrives: acting on what was true is level-based, forgetting a living object is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Protocol, TypeAlias, assert_never
+
+from reconcile.core.index import Indexes, IndexFunction
+from reconcile.errors import UsageError
+from reconcile.model.delta import Delta
+from reconcile.model.key import ObjectKey
+from reconcile.model.object import Object
+from reconcile.model.watch_event import Bookmark, Deleted, ServerError, Undecodable, Upserted, WatchEvent
+
+Transform: TypeAlias = Callable[[Object], Object]
+"""Changes an object before it is stored, such as dropping what nobody reads. Must keep its key, uid and version."""
+
+Deltas: TypeAlias = list[Delta]
+
+VERSION_DIGITS_MAX = 39
+"""Versions are decimal numbers of at most 128 bits (KEP-5504); anything longer is treated as opaque."""
+
+OBJECT_BYTES = 1500
+"""Estimated memory of one cached object beside its raw JSON: struct, typed metadata, key, index entries (measured)."""
+
+
+def version_number(version: str) -> int | None:
+    """A resourceVersion as a number, or None where it cannot be compared (KEP-5504)."""
+    return int(version) if version.isdecimal() and version.isascii() and len(version) <= VERSION_DIGITS_MAX else None
+
+
+def is_older(version: str, than: str) -> bool:
+    """Whether one version is certainly older than the other."""
+    left, right = version_number(version), version_number(than)
+    return left is not None and right is not None and left < right
+
+
+class StoreReader(Protocol):
+    """What readers may do with a store. Objects read are shared: never change them."""
+
+    def get(self, key: ObjectKey) -> Object | None: ...
+
+    def list(self, namespace: str = "") -> Sequence[Object]:
+        """The objects of one namespace, or all of them."""
+        ...
+
+    def owned_by(self, uid: str) -> Sequence[Object]:
+        """The objects whose controller reference carries this uid."""
+        ...
+
+    def indexed(self, index: str, value: str) -> Sequence[Object]:
+        """The objects under ``value``. Raises UsageError for an index that was not declared."""
+        ...
+
+    @property
+    def quarantined(self) -> Mapping[ObjectKey, str]:
+        """The keys whose newest version could not be decoded, and why."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __contains__(self, key: object, /) -> bool: ...
+
+
+class Table:
+    """The objects of one partition, and the version that they are at."""
+
+    __slots__ = ("bytes_raw", "ignored", "indexes", "objects", "quarantined", "resource_version", "transform")
+
+    def __init__(self, indexes: Mapping[str, IndexFunction], transform: Transform | None) -> None:
+        self.objects: dict[ObjectKey, Object] = {}
+        self.indexes = Indexes()
+        for name, function in indexes.items():
+            self.indexes.declare(name, function, {})
+        self.quarantined: dict[ObjectKey, str] = {}
+        self.transform = transform
+        self.resource_version = ""
+        """The version up to which this table has seen everything; empty before the first list."""
+        self.bytes_raw = 0
+        self.ignored = 0
+
+    def apply(self, events: Iterable[WatchEvent], deltas: Deltas) -> None:
+        """Take the events in, appending what changed to ``deltas``."""
+        before = self.resource_version
+        for event in events:
+            match event:
+                case Upserted(obj):
+                    self.put(obj, deltas)
+                    self.resource_version = obj.metadata.resource_version
+                case Deleted(obj):
+                    self._delete(obj, deltas)
+                    self.resource_version = obj.metadata.resource_version
+                case Bookmark(version):
+                    self.resource_version = version
+                case Undecodable():
+                    self.quarantine(event)
+                case ServerError():
+                    break  # the stream is over; nothing that follows is part of it
+                case _:
+                    assert_never(event)
+        if is_older(self.resource_version, before):
+            self.resource_version = before  # replayed events
+
+    def put(self, obj: Object, deltas: Deltas) -> None:
+        """The object is in this state now."""
+        metadata = obj.metadata
+        key = ObjectKey(metadata.namespace, metadata.name)
+        old = self.objects.get(key)
+        if old is not None and old.metadata.uid == metadata.uid:
+            before, after = old.metadata.resource_version, metadata.resource_version
+            if before == after or is_older(after, before):
+                self.ignored += 1
+                return
+        if self.transform is not None:
+            try:
+                obj = self.transform(obj)
+            except Exception as error:  # noqa: BLE001  user code on one object must not stop the cache
+                self.quarantined[key] = f"transform raised {type(error).__name__}: {error}"
+                return
+        if self.quarantined:
+            self.quarantined.pop(key, None)
+        if old is not None and old.metadata.uid != metadata.uid:
+            self._remove(key, old, deltas)
+            old = None
+        self.objects[key] = obj
+        self.bytes_raw += len(obj.rest) if old is None else len(obj.rest) - len(old.rest)
+        self.indexes.update(key, old, obj)
+        deltas.append(Delta(key, old, obj))
+
+    def _delete(self, obj: Object, deltas: Deltas) -> None:
+        key = obj.key
+        self.quarantined.pop(key, None)
+        old = self.objects.get(key)
+        if old is None or is_older(obj.metadata.resource_version, old.metadata.resource_version):
+            self.ignored += 1
+            return
+        self._remove(key, old, deltas)
+
+    def _remove(self, key: ObjectKey, old: Object, deltas: Deltas) -> None:
+        del self.objects[key]
+        self.bytes_raw -= len(old.rest)
+        self.indexes.update(key, old, None)
+        deltas.append(Delta(key, old, None))
+
+    def quarantine(self, event: Undecodable) -> None:
+        """The newest version of this object cannot be read; the last good one stays."""
+        if event.name:
+            self.quarantined[ObjectKey(event.namespace, event.name)] = event.reason
+        if event.resource_version:
+            self.resource_version = event.resource_version
+
+
+class Replacement:
+    """A new list of one partition in the making: invisible until it is whole."""
+
+    def __init__(self, store: Store, partition: str) -> None:
+        self._store = store
+        self._partition = partition
+        self._current = store.table(partition)
+        self.table = store.new_table()
+        self._discard: Deltas = []
+
+    def add(self, objects: Iterable[Object]) -> None:
+        """Items of a page. One that is cached in this very version is reused, so that a relist needs little memory."""
+        known = self._current.objects
+        for obj in objects:
+            current = known.get(obj.key)
+            same = current is not None and (
+                current.metadata.uid == obj.metadata.uid
+                and current.metadata.resource_version == obj.metadata.resource_version
+            )
+            if current is not None and same:
+                self._keep(obj.key, current)
+            else:
+                self.table.put(obj, self._discard)
+        self._discard.clear()
+
+    def apply(self, events: Iterable[WatchEvent]) -> None:
+        """Events of an initial stream (KEP-3157)."""
+        for event in events:
+            if type(event) is Upserted:
+                self.add((event.object,))
+            elif type(event) is Undecodable:
+                self.quarantine(event)
+            else:
+                self.table.apply((event,), self._discard)
+        self._discard.clear()
+
+    def quarantine(self, event: Undecodable) -> None:
+        """An item that cannot be read: it lives, so what is cached of it stays."""
+        self.table.quarantine(event)
+        key = ObjectKey(event.namespace, event.name)
+        current = self._current.objects.get(key)
+        if current is not None and key not in self.table.objects:
+            self._keep(key, current)
+
+    def _keep(self, key: ObjectKey, current: Object) -> None:
+        table = self.table
+        old = table.objects.get(key)
+        table.objects[key] = current
+        table.bytes_raw += len(current.rest) - (len(old.rest) if old is not None else 0)
+        table.indexes.update(key, old, current)
+
+    def promote(self, resource_version: str) -> Iterator[Delta]:
+        """Make it the partition's table, at once; the changes are worked out as the result is read."""
+        # Objects whose transform raised are quarantined but not stored: what was cached of them stays.
+        for key in self.table.quarantined:
+            current = self._current.objects.get(key)
+            if current is not None and key not in self.table.objects:
+                self._keep(key, current)
+        self.table.resource_version = resource_version
+        self._store.promote(self._partition, self.table)
+        return _differences(self._current.objects, self.table.objects)
+
+
+def _differences(before: dict[ObjectKey, Object], after: dict[ObjectKey, Object]) -> Iterator[Delta]:
+    # Both dicts outlive this iteration in the reader's hands; ``after`` may change under it, so its keys are copied.
+    for key, old in before.items():
+        if key not in after:
+            yield Delta(key, old, None)
+    for key, new in tuple(after.items()):
+        old_or_none = before.get(key)
+        if old_or_none is new:
+            continue
+        if old_or_none is not None and old_or_none.metadata.uid != new.metadata.uid:
+            yield Delta(key, old_or_none, None)
+            old_or_none = None
+        yield Delta(key, old_or_none, new)
+
+
+class Store:
+    """The objects of one resource in all partitions. Implements ``StoreReader``."""
+
+    def __init__(
+        self,
+        partitions: Sequence[str] = ("",),
+        *,
+        indexes: Mapping[str, IndexFunction] | None = None,
+        transform: Transform | None = None,
+    ) -> None:
+        self._functions: dict[str, IndexFunction] = dict(indexes or {})
+        self._transform = transform
+        self._tables = {partition: self.new_table() for partition in partitions}
+
+    # -- reading -----------------------------------------------------------------------------------------------
+
+    def get(self, key: ObjectKey) -> Object | None:
+        """The object under ``key``, or None."""
+        table = self._table_of(key.namespace)
+        return table.objects.get(key) if table is not None else None
+
+    def list(self, namespace: str = "") -> Sequence[Object]:
+        """The objects of one namespace, or all of them."""
+        if not namespace:
+            return tuple(obj for table in self._tables.values() for obj in table.objects.values())
+        table = self._table_of(namespace)
+        if table is None:
+            return ()
+        return tuple(table.objects[key] for key in table.indexes.in_namespace(namespace))
+
+    def owned_by(self, uid: str) -> Sequence[Object]:
+        """The objects whose controller reference carries this uid."""
+        return tuple(table.objects[key] for table in self._tables.values() for key in table.indexes.owned_by(uid))
+
+    def indexed(self, index: str, value: str) -> Sequence[Object]:
+        """The objects under ``value``. Raises UsageError for an index that was not declared."""
+        return tuple(table.objects[key] for table in self._tables.values() for key in table.indexes.named(index, value))
+
+    @property
+    def quarantined(self) -> Mapping[ObjectKey, str]:
+        """The keys whose newest version could not be decoded, and why."""
+        return {key: reason for table in self._tables.values() for key, reason in table.quarantined.items()}
+
+    def __len__(self) -> int:
+        return sum(len(table.objects) for table in self._tables.values())
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, ObjectKey) and self.get(key) is not None
+
+    def __repr__(self) -> str:
+        return f"<Store of {len(self)} objects in {len(self._tables)} partitions>"
+
+    @property
+    def bytes_cached(self) -> int:
+        """Estimated memory of the objects."""
+        return sum(table.bytes_raw + OBJECT_BYTES * len(table.objects) for table in self._tables.values())
+
+    @property
+    def ignored(self) -> int:
+        """How many events were older than, or the same as, what is stored."""
+        return sum(table.ignored for table in self._tables.values())
+
+    @property
+    def index_failures(self) -> int:
+        """How often an index function raised."""
+        return sum(table.indexes.failures for table in self._tables.values())
+
+    # -- writing: the informer's own ---------------------------------------------------------------------------
+
+    def declare_index(self, name: str, function: IndexFunction) -> None:
+        """Add a named index, over what is there already too. Raises UsageError where the name has another function."""
+        known = self._functions.get(name)
+        if known is function:
+            return
+        if known is not None:
+            raise UsageError(f"index {name!r} is declared twice with different functions: {known!r} and {function!r}")
+        self._functions[name] = function
+        for table in self._tables.values():
+            table.indexes.declare(name, function, table.objects)
+
+    def apply(self, events: Iterable[WatchEvent], partition: str = "") -> Deltas:
+        """Take a chunk of watch events in; what changed, in order."""
+        deltas: Deltas = []
+        self._tables[partition].apply(events, deltas)
+        return deltas
+
+    def replace(self, partition: str = "") -> Replacement:
+        """Begin a new list of a partition."""
+        return Replacement(self, partition)
+
+    def table(self, partition: str) -> Table:
+        """The table of a partition."""
+        return self._tables[partition]
+
+    def new_table(self) -> Table:
+        """An empty table with the store's indexes."""
+        return Table(self._functions, self._transform)
+
+    def promote(self, partition: str, table: Table) -> None:
+        """Put a whole new table in the place of a partition's."""
+        table.ignored += self._tables[partition].ignored
+        self._tables[partition] = table
+
+    def _table_of(self, namespace: str) -> Table | None:
+        return self._tables.get("") or self._tables.get(namespace)
+
+    def check(self) -> None:
+        """Verifies the invariants. Raises AssertionError."""
+        for partition, table in self._tables.items():
+            for key, obj in table.objects.items():
+                if key != obj.key or (partition and key.namespace != partition):
+                    raise AssertionError(f"{obj!r} is stored under {key} in partition {partition!r}")
+            if table.bytes_raw != sum(len(obj.rest) for obj in table.objects.values()):
+                raise AssertionError(f"partition {partition!r}: bytes_raw {table.bytes_raw} is not the sum")
+            table.indexes.check(table.objects)
