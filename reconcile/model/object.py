@@ -115,6 +115,10 @@ class Object(msgspec.Struct, gc=False, eq=False):
             self._view = view
         return view
 
+    def with_metadata(self, **changes: Any) -> Object:
+        """The same object with other metadata fields (``labels=``, ``owner_references=``, …)."""
+        return Object(self.kind, msgspec.structs.replace(self.metadata, **changes), self.rest)
+
     def field(self, name: str) -> Any:
         """One top-level member (``spec``, ``status``, ``data``) as plain values, or None."""
         raw = _fields.decode(b"{" + self.rest + b"}").get(name)
