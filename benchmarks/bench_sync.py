@@ -1,0 +1,209 @@
+"""Initial sync of 10 000 Pods from a real API server into a cache: ours, beside the peers, in one run.
+
+Starts a control plane, fills it, then runs every subject in a process of its own, round after round (A B C, A B C, …),
+so that a slow minute of the machine falls on all of them. Keeps the medians and every round in results/sync.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+import venv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import report
+from reconcile.client.connect import connect
+
+from reconcile.client import writes
+from reconcile.client.config import ClusterConfig
+from reconcile.model.key import ObjectKey
+from reconcile.model.object import from_plain
+from reconcile.model.resource import Kind
+from reconcile.model.write import Applied
+from reconcile.testing.envtest.control_plane import ControlPlane, ControlPlaneConfig
+
+HERE = Path(__file__).resolve().parent
+PEERS = HERE / "peers"
+NAMESPACES = 20
+CREATES_IN_FLIGHT = 32
+SUBJECT_SECONDS_MAX = 300
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "reconcile" / "benchmarks"
+
+
+def pod(namespace: str, name: str, number: int) -> dict[str, Any]:
+    """A Pod of about 3.4 KB as the API server stores it, with what real ones have: labels, env, probes, volumes."""
+    app = f"shop-{number % 40}"
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": {"app": app, "pod-template-hash": f"{number % 997:x}", "tier": "backend", "release": "stable"},
+            "annotations": {
+                "prometheus.io/scrape": "true",
+                "checksum/config": hashlib.sha256(name.encode()).hexdigest(),
+            },
+        },
+        "spec": {
+            "automountServiceAccountToken": False,
+            "containers": [
+                {
+                    "name": "main",
+                    "image": f"registry.example.com/shop/{app}:v1.{number % 17}.0",
+                    "args": ["serve", "--port=8080", f"--shard={number % 64}"],
+                    "env": [{"name": f"SETTING_{i}", "value": f"value-{number}-{i}"} for i in range(12)],
+                    "ports": [{"name": "http", "containerPort": 8080}],
+                    "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}},
+                    "readinessProbe": {"httpGet": {"path": "/ready", "port": 8080}, "periodSeconds": 5},
+                    "volumeMounts": [{"name": "config", "mountPath": "/etc/shop"}],
+                }
+            ],
+            "volumes": [{"name": "config", "configMap": {"name": f"{app}-config"}}],
+        },
+    }
+
+
+async def fill(kubeconfig: Path, count: int) -> None:
+    """Create the Pods."""
+    client = connect(ClusterConfig.from_kubeconfig(kubeconfig))
+    async with client:
+        namespaces = await client.resource(Kind.parse("v1/Namespace"))
+        pods = await client.resource(Kind.parse("v1/Pod"))
+        for index in range(NAMESPACES):
+            name = f"team-{index}"
+            value = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+            assert isinstance(await client.send(writes.create(namespaces, from_plain(value))), Applied)
+        numbers = iter(range(count))
+
+        async def create() -> None:
+            for number in numbers:
+                value = pod(f"team-{number % NAMESPACES}", f"shop-{number:05}", number)
+                outcome = await client.send(writes.create(pods, from_plain(value)))
+                assert isinstance(outcome, Applied), outcome
+
+        started = time.monotonic()
+        await asyncio.gather(*(create() for _ in range(CREATES_IN_FLIGHT)))
+        sample = await client.get(pods, ObjectKey("team-0", "shop-00000"))
+        say(f"{count} Pods of {len(sample.to_json())} bytes made in {time.monotonic() - started:.0f} s")
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def peers_python() -> Path:
+    """The interpreter of a virtual environment that holds the Python peers, made once per lock file."""
+    lock = PEERS / "requirements.txt"
+    home = CACHE / f"peers-{hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:12]}"
+    python = home / "bin" / "python"
+    if not (home / ".complete").exists():
+        say("installing the Python peers (half a minute)")
+        venv.create(home, with_pip=True, clear=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "--requirement", lock], check=True)
+        (home / ".complete").touch()
+    return python
+
+
+def go_peer(name: str) -> Path | None:
+    """The built Go peer, or None where there is no Go."""
+    source = PEERS / "go"
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(source.rglob("*")) if file.is_file()))
+    binary = CACHE / f"{name}-{digest.hexdigest()[:12]}"
+    if not binary.exists():
+        say("building the Go peer (a minute)")
+        binary.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            built = subprocess.run(["go", "build", "-trimpath", "-o", binary, f"./{name}"], cwd=source, check=False)
+        except FileNotFoundError:
+            return None
+        if built.returncode != 0:
+            return None
+    return binary
+
+
+def subjects(count: int) -> list[tuple[str, str, list[str]]]:
+    """Name, title and command of each, ours first."""
+    python = str(peers_python())
+    found = [("reconcile", "Reconcile", [sys.executable, str(HERE / "subjects" / "sync_reconcile.py")])]
+    go = go_peer("sync")
+    if go is None:
+        say("client-go is left out: its peer needs Go 1.26 or newer on PATH")
+    else:
+        found.append(("client-go", "client-go informer (Go)", [str(go)]))
+        found.append(("client-go-protobuf", "client-go informer (Go), protobuf", [str(go), "-protobuf"]))
+    found += [
+        ("lightkube", "lightkube", [python, str(PEERS / "sync_lightkube.py")]),
+        ("kubernetes_asyncio", "kubernetes_asyncio, typed list", [python, str(PEERS / "sync_kubernetes_asyncio.py")]),
+        ("kopf", "kopf, index", [python, str(PEERS / "sync_kopf.py"), str(count)]),
+        ("kr8s", "kr8s", [python, str(PEERS / "sync_kr8s.py")]),
+    ]
+    return found
+
+
+def measure(command: list[str], kubeconfig: Path, count: int) -> dict[str, float]:
+    """One run of one subject."""
+    answer = subprocess.run(
+        command,
+        check=False,
+        env={**os.environ, "KUBECONFIG": str(kubeconfig), "PYTHONPATH": str(HERE)},
+        capture_output=True,
+        text=True,
+        timeout=SUBJECT_SECONDS_MAX,
+    )
+    lines = [line for line in answer.stdout.splitlines() if line.startswith("{")]
+    if answer.returncode != 0 or not lines:
+        raise SystemExit(f"{' '.join(command)} failed ({answer.returncode}):\n{answer.stderr[-2000:]}")
+    figures: dict[str, float] = json.loads(lines[-1])
+    if figures.pop("objects") != count:
+        raise SystemExit(f"{' '.join(command)} did not cache {count} objects: {lines[-1]}")
+    return figures
+
+
+async def run(count: int, rounds: int, only: Callable[[str], bool]) -> None:
+    chosen = [subject for subject in subjects(count) if only(subject[0])]
+    results: dict[str, list[dict[str, float]]] = {name: [] for name, _, _ in chosen}
+    say("starting a control plane (seconds, or 7 minutes where its binaries are not built yet)")
+    async with ControlPlane(ControlPlaneConfig()) as control_plane:
+        await fill(control_plane.admin_kubeconfig, count)
+        for number in range(rounds):
+            for name, _, command in chosen:
+                figures = await asyncio.to_thread(measure, command, control_plane.admin_kubeconfig, count)
+                results[name].append(figures)
+                say(f"round {number + 1}/{rounds} {name:20} {figures}")
+        release = control_plane.release
+    figures_of = [
+        {"name": name, "title": title, "median": report.medians(results[name]), "rounds": results[name]}
+        for name, title, _ in chosen
+    ]
+    document = {"objects": count, "subjects": figures_of}
+    if len(chosen) > 1 or chosen[0][0] == "reconcile":
+        print(report.sync_table(document))
+    if len(chosen) == len(subjects(count)):
+        peers = dict(
+            line.split("==", 1) for line in (PEERS / "requirements.txt").read_text().splitlines() if "==" in line
+        )
+        versions = {name: peers[name] for name in ("kopf", "kr8s", "lightkube")}
+        report.write("sync", document, versions=versions | {"client-go": "0.37.2", "kube-apiserver": release})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pods", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--only", action="append", default=[], help="a subject's name (repeatable); then nothing is kept"
+    )
+    options = parser.parse_args()
+    asyncio.run(run(options.pods, options.rounds, lambda name: not options.only or name in options.only))
+
+
+main()

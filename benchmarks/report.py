@@ -1,0 +1,98 @@
+"""Result files: where a benchmark's figures are kept, with what was measured where, and the tables made from them."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = Path(__file__).resolve().parent / "results"
+PACKAGES = ("aiohttp", "anyio", "attrs", "kubernetes-asyncio", "msgspec", "uvloop")
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were taken on."""
+    cpu = next((line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "")
+    memory = next((int(line.split()[1]) for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), 0)
+    return {
+        "cpu": cpu or platform.machine(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(memory / 1024**2),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+    }
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines()
+
+
+def commit() -> str:
+    """The commit that was measured; ``+`` where the product's files had changes besides."""
+    head = _git("rev-parse", "--short=12", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "reconcile", "benchmarks/*.py", "benchmarks/peers")
+    return head + ("+" if changed else "")
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def write(name: str, figures: Mapping[str, Any], *, versions: Mapping[str, str] | None = None) -> Path:
+    """Keep ``figures`` as ``results/<name>.json``. Returns the path."""
+    document = {
+        "benchmark": name,
+        "command": f"python benchmarks/{Path(sys.argv[0]).name} {' '.join(sys.argv[1:])}".strip(),
+        "when": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "commit": commit(),
+        "machine": machine(),
+        "versions": {package: metadata.version(package) for package in PACKAGES} | dict(versions or {}),
+        **figures,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(document, indent=2) + "\n")
+    print(f"written: {path.relative_to(ROOT)}", file=sys.stderr)
+    return path
+
+
+def medians(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The median of each figure over the rounds."""
+    return {figure: round(median(one[figure] for one in rounds), 4) for figure in rounds[0]}
+
+
+def sync_table(result: Mapping[str, Any]) -> str:
+    """The table of ``results/sync.json`` in Markdown, as it stands in the README: figures, and ratios to ours."""
+    subjects = result["subjects"]
+    ours = subjects[0]["median"]
+    rows = [
+        "| cache filled with 10 000 Pods | wall | CPU | memory added | at its peak |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    for position, subject in enumerate(subjects):
+        cells = [
+            _cell(subject["median"]["wall_seconds"], ours["wall_seconds"], "{:.2f} s", ratio=position > 0),
+            _cell(subject["median"]["cpu_seconds"], ours["cpu_seconds"], "{:.2f} s", ratio=position > 0),
+            _cell(subject["median"]["steady_mb"], ours["steady_mb"], "{:.0f} MB", ratio=position > 0),
+            _cell(subject["median"]["peak_mb"], ours["peak_mb"], "{:.0f} MB", ratio=position > 0),
+        ]
+        name = f"**{subject['title']}**" if position == 0 else subject["title"]
+        rows.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _cell(value: float, ours: float, form: str, *, ratio: bool) -> str:
+    text = form.format(value)
+    if not ratio:
+        return text
+    times = value / ours
+    return f"{text} · {times:.1f} ×" if times < 10 else f"{text} · {times:.0f} ×"
