@@ -1,0 +1,1 @@
+"""Nodes: starting and stopping real ones on this machine."""

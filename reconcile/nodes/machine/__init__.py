@@ -1,0 +1,1 @@
+"""A real node of this machine: kubelet, containerd and runc."""

@@ -1,0 +1,83 @@
+"""A node's own containerd: its configuration and its command lines.
+
+One containerd per node: two kubelets on one containerd remove each other's Pods.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+
+from reconcile.nodes.machine.images import PAUSE_IMAGE
+from reconcile.nodes.machine.requirements import Programs
+
+NAMESPACE = "k8s.io"
+"""containerd's namespace for what a kubelet asks for."""
+
+
+@attrs.frozen
+class Containerd:
+    """Where one containerd lives. ``directory`` is the node's, as its processes see it."""
+
+    directory: Path
+    programs: Programs
+
+    @property
+    def socket(self) -> Path:
+        return self.directory / "containerd.sock"
+
+    @property
+    def endpoint(self) -> str:
+        """The socket as a kubelet names it."""
+        return f"unix://{self.socket}"
+
+    @property
+    def network_directory(self) -> Path:
+        return self.directory / "network"
+
+    def config(self) -> str:
+        """``config.toml``, version 2 (read by containerd 1.6, 1.7 and 2.x)."""
+        cri = 'plugins."io.containerd.grpc.v1.cri"'
+        return f"""\
+version = 2
+root = "{self.directory}/containerd"
+state = "{self.directory}/containerd-state"
+
+[grpc]
+address = "{self.socket}"
+
+[plugins."io.containerd.internal.v1.opt"]
+path = "{self.directory}/opt"
+
+[{cri}]
+sandbox_image = "{PAUSE_IMAGE}"
+# Neither may be had inside a container, where a development machine or a CI runner often is one.
+disable_apparmor = true
+restrict_oom_score_adj = true
+# Below the node's directory instead of /run/netns, so that they go with the node.
+netns_mounts_under_state_dir = true
+
+[{cri}.cni]
+bin_dir = "{self.programs.plugin_directory}"
+conf_dir = "{self.network_directory}"
+
+[{cri}.containerd]
+# Plain copies: works on every file system, an overlay included, and our images are 2 MB.
+snapshotter = "native"
+default_runtime_name = "runc"
+
+[{cri}.containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+
+[{cri}.containerd.runtimes.runc.options]
+Root = "{self.directory}/runc"
+"""
+
+    def command(self, config: Path) -> list[str]:
+        return [str(self.programs.containerd), "--config", str(config)]
+
+    def import_command(self, archive: Path) -> list[str]:
+        """Load an image archive, unpacked for the snapshotter that the kubelet's containers will use."""
+        ctr = [str(self.programs.ctr), "--address", str(self.socket), "--namespace", NAMESPACE]
+        return [*ctr, "images", "import", "--snapshotter", "native", str(archive)]
