@@ -21,12 +21,14 @@ __all__ = [
     "InvalidError",
     "LeaseLostError",
     "NotFoundError",
+    "NotSyncedError",
     "ReconcileError",
     "Status",
     "TerminalError",
     "TooManyRequestsError",
     "TransportError",
     "UnauthorizedError",
+    "UnknownKindError",
     "UnknownOutcomeError",
     "UsageError",
     "api_error",
@@ -45,6 +47,10 @@ class UsageError(ReconcileError):
     """The calling code asks for what cannot be, such as reading a kind that no controller declared."""
 
 
+class UnknownKindError(UsageError):
+    """The API server does not serve this kind (yet): a CustomResourceDefinition may still be missing."""
+
+
 class DecodeError(ReconcileError):
     """Bytes that are not the object they should be."""
 
@@ -58,6 +64,10 @@ class TerminalError(ReconcileError):
 
 class LeaseLostError(ReconcileError):
     """This process no longer holds the lease that it needs in order to write."""
+
+
+class NotSyncedError(ReconcileError):
+    """A cache did not get its first full state in time; the text names the resource and what it waits for."""
 
 
 class TransportError(ReconcileError):

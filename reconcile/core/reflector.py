@@ -1,4 +1,4 @@
-"""Reflector: the list-watch protocol of one partition of one resource, as a machine. It decides, its driver does the IO.
+"""Reflector: the list-watch protocol of one partition of a resource, as a machine. It decides, its driver does the IO.
 
 The driver calls ``receive(event, now)`` and carries out the effects in their order. At most one of them is IO
 (``List``, ``Watch`` or ``Wait``); what comes of it is the next event. Watch events themselves go straight into the

@@ -224,7 +224,8 @@ class Replacement:
                 self._keep(key, current)
         self.table.resource_version = resource_version
         self._store.promote(self._partition, self.table)
-        return _differences(self._current.objects, self.table.objects)
+        before, self._current = self._current, self.table  # let the old table go once its changes are read
+        return _differences(before.objects, self.table.objects)
 
 
 def _differences(before: dict[ObjectKey, Object], after: dict[ObjectKey, Object]) -> Iterator[Delta]:
