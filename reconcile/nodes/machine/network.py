@@ -1,4 +1,4 @@
-"""A node's Pod network: a pair of interfaces per Pod (CNI plugin ``ptp``), addresses from a subnet of the node's own."""
+"""A node's Pod network: a pair of interfaces per Pod (CNI plugin ``ptp``), in a subnet of the node's own."""
 
 from __future__ import annotations
 

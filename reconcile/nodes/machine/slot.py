@@ -1,13 +1,14 @@
 """Slots: which numbers of this machine are taken by nodes, so that parallel runs do not share an address.
 
-A slot is a number from 1 to 254. It gives the node its own address, its own Pod subnet, and, through the address, all of
-a kubelet's ports for itself. It is held by a file lock that the node's supervisor holds until the node is gone: a lock
-cannot be left behind by a crash.
+A slot is a number from 1 to 254. It gives the node an address of its own (and so a kubelet's ports) and a Pod subnet of
+its own. It is held by a file lock that the node's supervisor keeps until the node is gone: a lock cannot be left behind
+by a crash.
 """
 
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 from pathlib import Path
 
@@ -21,6 +22,9 @@ SLOTS_DIRECTORY = Path("/run/reconcile-nodes")
 
 SLOT_MAX = 254
 """One byte of an address; a machine of 64 GB is full at about 250 nodes (150 MB each)."""
+
+
+_log = logging.getLogger("reconcile.nodes")
 
 
 @attrs.frozen
@@ -59,7 +63,7 @@ def take_slot(directory: Path) -> Slot:
         ConfigurationError: no slot is free, or root's directory for them cannot be made.
     """
     try:
-        SLOTS_DIRECTORY.mkdir(mode=0o700, parents=True, exist_ok=True)
+        SLOTS_DIRECTORY.mkdir(mode=0o711, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(f"starting a node: cannot make {SLOTS_DIRECTORY}: {error.strerror}") from error
     for number in range(1, SLOT_MAX + 1):
@@ -71,8 +75,11 @@ def take_slot(directory: Path) -> Slot:
             continue
         slot = Slot(number, lock)
         predecessor = os.pread(lock, 4096, 0).decode()
-        if predecessor:
-            remove_remains(Path(predecessor), slot.address)
+        problems = remove_remains(Path(predecessor), slot.address) if predecessor else []
+        if problems:
+            _log.warning("slot %d is left unused: of its last node there is still: %s", number, "; ".join(problems))
+            slot.release()
+            continue
         os.ftruncate(lock, 0)
         os.pwrite(lock, str(directory).encode(), 0)
         return slot

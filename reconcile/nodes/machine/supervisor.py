@@ -3,10 +3,10 @@
 A program of its own (``python -I -S supervisor.py DIRECTORY VIEW ADDRESS [SOURCE TARGET]…``) of the standard library
 only, so that it starts in 15 ms and whatever the owner's ``sys.path`` is. It is two processes:
 
-* the **outer** one waits for the inner one to end, then removes what the kernel does not: the directory, the containers'
-  cgroups, the node's address;
-* the **inner** one is process 1 of a PID namespace and of a mount namespace of the node's own. It starts what it is told
-  to, and reads its orders from the pipe that the owner holds.
+* the **outer** one waits for the inner one to end, then removes what the kernel does not: the directory, the
+  containers' cgroups, the node's address;
+* the **inner** one is process 1 of a PID namespace and of a mount namespace of the node's own. It starts what it is
+  told to, and reads its orders from the pipe that the owner holds.
 
 Guarantees:
     * The owner ends, however (SIGKILL included), or closes the pipe: the children get SIGTERM in reverse order and
@@ -16,9 +16,10 @@ Guarantees:
     * The outer process is killed: so is the inner one (``PR_SET_PDEATHSIG``). What then lies on disk is removed by
       whoever takes the node's slot next (``slot.py``), with ``remove_remains``.
 
-Orders, one a line, in the shell's quoting: ``start NAME GRACE_SECONDS PROGRAM ARGUMENT…`` (its output goes to
-``DIRECTORY/NAME.log``) and ``kill`` (at once, no grace). Answers: ``started NAME`` | ``failed NAME REASON``,
-``exited NAME CODE`` (negative for a signal), and from the outer process ``removed`` or ``left REASON`` as the last line.
+The order, one a line, in the shell's quoting: ``start NAME GRACE_SECONDS PROGRAM ARGUMENT…`` (its output goes to
+``DIRECTORY/NAME.log``). Answers: ``started NAME`` | ``failed NAME REASON``, ``exited NAME CODE`` (negative for a
+signal), and as the last line from the outer process ``removed`` or ``left REASON``. SIGTERM to the outer process means
+at once, without grace.
 """
 
 from __future__ import annotations
@@ -166,8 +167,6 @@ def _serve(children: Children, owner: int) -> None:
             match shlex.split(line.decode()):
                 case ["start", name, grace_seconds, *arguments]:
                     children.start(name, int(grace_seconds), arguments)
-                case ["kill"]:
-                    return
                 case words:
                     raise ValueError(f"unknown order {words}")
 
