@@ -1,0 +1,28 @@
+"""Batching: how often the status of a busy Job is written.
+
+Each finished Pod costs two status writes and a patch if it is counted alone. So what only moves counters waits up to
+``BATCH_SECONDS_MAX`` for company while more of the Job is under way; it does not wait when nothing is (nobody would
+come), when enough have come, or when nothing was written for that long anyway. An idle Job is thus served at once.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from reconcile_job.plan.options import BATCH_LARGE, BATCH_SECONDS_MAX
+
+
+def hold_seconds(written: datetime | None, now: datetime, *, under_way: int, waiting: int) -> float:
+    """How long to hold a status write that is not urgent; 0 for not at all.
+
+    Args:
+        written: when the Job's status was last written by this process, or None.
+        now: the wall clock.
+        under_way: Pods that are active or terminating.
+        waiting: finished Pods that are not counted yet.
+    """
+    if written is None or not under_way or waiting >= BATCH_LARGE:
+        return 0.0
+    elapsed = (now - written).total_seconds()
+    # A wall clock that was set back must not hold a status for longer than the bound.
+    return BATCH_SECONDS_MAX - elapsed if 0 <= elapsed < BATCH_SECONDS_MAX else 0.0

@@ -1,0 +1,54 @@
+"""How the Job controller is set, and its limits."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+MANAGED_BY: Final = "reconcile.dev/job-controller"
+"""``spec.managedBy`` of the Jobs that are ours (KEP-4368)."""
+
+BUILT_IN: Final = "kubernetes.io/job-controller"
+"""The reserved name of kube-controller-manager's Job controller."""
+
+FINALIZER: Final = "reconcile.dev/job-tracking"
+"""Ours: external controllers should not use the reserved one."""
+
+FINALIZER_RESERVED: Final = "batch.kubernetes.io/job-tracking"
+"""The one that kube-controller-manager uses, for ``--replace``."""
+
+PODS_PER_SYNC_MAX: Final = 500
+"""Creates or deletes of surplus in one sync, so that one big Job does not starve the small ones."""
+
+UNCOUNTED_MAX: Final = 500
+"""Pods counted in one sync: their uids stand in the status meanwhile, about 20 KB."""
+
+BATCH_SECONDS_MAX: Final = 1.0
+"""A busy Job's status is written at most this often, unless something is decided."""
+
+BATCH_LARGE: Final = 100
+"""So many finished Pods are worth a write at once."""
+
+
+@attrs.frozen
+class Options:
+    """What distinguishes one run of this controller from another.
+
+    Attributes:
+        managed_by: the ``spec.managedBy`` that is served.
+        replace: serve the Jobs of the built-in controller instead: those with no ``managedBy`` and with its own name.
+    """
+
+    managed_by: str = MANAGED_BY
+    replace: bool = False
+
+    @property
+    def finalizer(self) -> str:
+        return FINALIZER_RESERVED if self.replace else FINALIZER
+
+    def serves(self, managed_by: str | None) -> bool:
+        """Whether a Job with this ``spec.managedBy`` is ours (J13: others' Jobs are never written)."""
+        if self.replace:
+            return managed_by in (None, "", BUILT_IN)
+        return managed_by == self.managed_by
