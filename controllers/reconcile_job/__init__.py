@@ -1,1 +1,80 @@
-"""The Job controller."""
+"""The Job controller: ``reconcile run job``.
+
+It runs Jobs whose ``spec.managedBy`` is ``reconcile.dev/job-controller`` beside kube-controller-manager (KEP-4368), or
+all Jobs in its place with ``--replace``. The thinking is in ``plan``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+
+from reconcile import App, Object, controller_of
+from reconcile_job.lanes import Lanes
+from reconcile_job.orphans import UnownedPodReconciler
+from reconcile_job.plan.claims import job_reference, unowned_under
+from reconcile_job.plan.options import MANAGED_BY, Options
+from reconcile_job.plan.view import JobView
+from reconcile_job.reconciler import JobReconciler
+
+__all__ = ["app"]
+
+WORKERS = 16
+"""Jobs looked at at a time. A look mostly waits for the API server, and the lanes bound what it may ask at once."""
+
+RETRY_SECONDS_MIN = 1.0
+RETRY_SECONDS_MAX = 60.0
+"""What the built-in controller uses between attempts at one Job."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--managed-by`` and ``--replace``."""
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--managed-by",
+        metavar="NAME",
+        default=MANAGED_BY,
+        help="serve the Jobs whose spec.managedBy is NAME (default: %(default)s)",
+    )
+    which.add_argument(
+        "--replace",
+        action="store_true",
+        help="serve the Jobs of kube-controller-manager's Job controller, which must be off"
+        " (kube-controller-manager --controllers=*,-job-controller)",
+    )
+
+
+def setup(app: App, arguments: argparse.Namespace) -> None:
+    """Declare the controllers."""
+    options = Options(managed_by=arguments.managed_by, replace=arguments.replace)
+    lanes = Lanes()
+
+    def tracked_under(pod: Object) -> Iterable[str]:
+        """A Pod that waits to be counted: under the key of its Job."""
+        reference = job_reference(pod)
+        if reference is not None and options.finalizer in pod.finalizers:
+            yield f"{pod.namespace}/{reference.name}"
+
+    pod_indexes = {"unowned": unowned_under, "tracked": tracked_under}
+    app.add(
+        app.builder("batch/v1/Job", name="job")
+        .owns("v1/Pod", indexes=pod_indexes)
+        .options(workers=WORKERS, retry_seconds_min=RETRY_SECONDS_MIN, retry_seconds_max=RETRY_SECONDS_MAX)
+        .build(JobReconciler(options, lanes))
+    )
+    app.add(
+        app.builder("v1/Pod", name="job-unowned-pod", indexes=pod_indexes)
+        .where(lambda delta: delta.new is not None and controller_of(delta.new) is None)
+        .watches("batch/v1/Job", enqueue=lambda _delta: (), indexes={"manual": _manual_under})
+        .options(retry_seconds_min=RETRY_SECONDS_MIN, retry_seconds_max=RETRY_SECONDS_MAX)
+        .build(UnownedPodReconciler(options, lanes))
+    )
+
+
+def _manual_under(job: Object) -> Iterable[str]:
+    """A Job whose selector a user wrote: under its namespace."""
+    if job.decode(JobView).spec.manual_selector:
+        yield job.namespace
+
+
+app = App("job", arguments=add_arguments, setup=setup)

@@ -21,11 +21,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
+from typing import Literal
 
 import attrs
 import msgspec
 
-from reconcile.reconciler import EventType
 from reconcile_job.plan import finish
 from reconcile_job.plan.backoff import BackoffRecord
 from reconcile_job.plan.batch import hold_seconds
@@ -44,7 +44,7 @@ class Event:
 
     reason: str
     message: str
-    type: EventType = "Normal"
+    type: Literal["Normal", "Warning"] = "Normal"
 
 
 @attrs.frozen
@@ -135,11 +135,14 @@ class Plan:
 
     Attributes:
         deletions, orders: at most one of them is not empty.
+        retracked: active Pods without the finalizer that stay: a crash came between taking it away and deleting them.
+            They get it back, or their end would count as nothing.
         look_again_seconds: when something falls due by itself (a deadline, a backoff), or None.
     """
 
     deletions: tuple[Deletion, ...]
     orders: tuple[PodOrder, ...]
+    retracked: tuple[PodView, ...]
     look_again_seconds: float | None
     job: JobView
     tally: Tally
@@ -242,10 +245,14 @@ def decide(
         change = manage(job, tally_, backoff=backoff, finalizer=options.finalizer, is_taken=is_taken, now=now)
     else:
         change = Change()
+    deleted = {item.pod.uid for item in change.deletions}
     deadline = None if interim is not None else finish.deadline_in_seconds(job, start_time, now)
     return Plan(
         deletions=change.deletions,
         orders=change.orders,
+        retracked=tuple(pod for pod in tally_.active if pod.uid not in tally_.tracked and pod.uid not in deleted)
+        if is_managed
+        else (),
         look_again_seconds=min(
             (seconds for seconds in (change.look_again_seconds, deadline) if seconds is not None), default=None
         ),
