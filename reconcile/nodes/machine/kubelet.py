@@ -35,6 +35,7 @@ class Kubelet:
         binary: the kubelet program.
         kubeconfig: with what it speaks to the API server.
         address: the node's address; the kubelet listens on it and on no other.
+        port: of the kubelet's API, on that address.
         endpoint: the container runtime's socket.
         labels: the Node's labels, on registration.
         taints: the Node's taints, on registration.
@@ -46,6 +47,7 @@ class Kubelet:
     binary: Path
     kubeconfig: Path
     address: str
+    port: int
     endpoint: str
     directory: Path
     labels: Mapping[str, str]
@@ -61,6 +63,7 @@ class Kubelet:
             # Open to whoever reaches the address, which is on the loopback interface: the API server of a test has no
             # client certificate to show.
             "address": self.address,
+            "port": self.port,
             "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
             "authorization": {"mode": "AlwaysAllow"},
             "healthzPort": 0,

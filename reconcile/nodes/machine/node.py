@@ -13,14 +13,18 @@ from typing import Self
 import anyio
 import anyio.to_thread
 
+from reconcile.client.config import load_config
+from reconcile.client.connect import connect
 from reconcile.errors import ConfigurationError, UsageError
 from reconcile.nodes.machine.containerd import Containerd
 from reconcile.nodes.machine.images import node_images
 from reconcile.nodes.machine.kubelet import PODS_MAX, Kubelet, Taint
 from reconcile.nodes.machine.network import conflist
-from reconcile.nodes.machine.process import Supervisor
+from reconcile.nodes.machine.process import MachineError, Supervisor
+from reconcile.nodes.machine.registration import Registration, delete_node
 from reconcile.nodes.machine.requirements import find_programs
 from reconcile.nodes.machine.slot import SLOTS_DIRECTORY, take_slot
+from reconcile.runtime.clock import SYSTEM_CLOCK
 
 VIEW = SLOTS_DIRECTORY / "node"
 """Where a node's processes see their directory: short, because a socket's path has 108 bytes and no more."""
@@ -47,8 +51,14 @@ They write only what differs from what they read; the node reads these values, s
 (kubelet: setupKernelTunables; ptp: EnableIP4Forward.)
 """
 
+PORT_MIN, PORTS = 20_000, 10_000
+"""A kubelet's port is chosen among these, so that each life of a node has another; all are free on its own address."""
+
 START_SECONDS_MAX = 30.0
 """For each step of a start. Measured: 0.1 s for containerd, 0.2 s for the images; a cold disk takes longer."""
+
+READY_SECONDS_MAX = 30.0
+"""Measured: 0.7–1.2 s from nothing; many times that on a machine that other tests keep busy."""
 
 KUBELET_GRACE_SECONDS = 5
 CONTAINERD_GRACE_SECONDS = 5
@@ -69,7 +79,7 @@ class LocalNode:
         Root, on Linux, with what ``missing_requirements()`` looks for. The API server runs on this machine.
 
     Caveats:
-        ``stop`` gives containers no grace: drain the node first where that matters. The Node object stays.
+        ``stop`` gives containers no grace: drain the node first where that matters. The Node object stays unless asked.
     """
 
     def __init__(
@@ -105,6 +115,7 @@ class LocalNode:
         self._system_reserved = dict(system_reserved or {})
         self._max_pods = max_pods
         self._supervisor: Supervisor | None = None
+        self._port = 0
 
     @property
     def directory(self) -> Path:
@@ -141,11 +152,13 @@ class LocalNode:
         except ConfigurationError:
             directory.rmdir()
             raise
+        self._port = PORT_MIN + int(SYSTEM_CLOCK.random() * PORTS)
         kubelet = Kubelet(
             name=self.name,
             binary=self._binary.resolve(),
             kubeconfig=self._kubeconfig.resolve(),
             address=slot.address,
+            port=self._port,
             endpoint=containerd.endpoint,
             directory=VIEW,
             labels=self._labels,
@@ -188,15 +201,41 @@ class LocalNode:
         archive.unlink()
         await supervisor.start("kubelet", kubelet.command(VIEW / "kubelet.json"), grace_seconds=KUBELET_GRACE_SECONDS)
 
-    async def stop(self) -> None:
+    async def wait_ready(self, *, timeout_seconds: float = READY_SECONDS_MAX) -> None:
+        """Return when Pods can be scheduled to the node: it is Ready, and not tainted as not ready any more.
+
+        Raises:
+            MachineError: a program of the node ended, or the time is over; the text says what was missing, and why.
+            ApiError: the kubeconfig's user may not watch the Node.
+        """
+        supervisor = self._running
+        registration = Registration(self.name, self._port)
+        try:
+            async with connect(load_config(self._kubeconfig)) as client:
+                with anyio.fail_after(timeout_seconds):
+                    await supervisor.guard(registration.until_ready(client))
+        except TimeoutError:
+            raise MachineError(
+                f"node {self.name} is not ready after {timeout_seconds} s: {registration.why_not}."
+                f" Its kubelet says: {supervisor.log_tail('kubelet')}"
+            ) from None
+
+    async def stop(self, *, delete_with: Path | None = None) -> None:
         """Stop the kubelet, containerd and every container, and remove everything. Does nothing when not running.
+
+        Args:
+            delete_with: a kubeconfig that may delete the Node, which stays otherwise (a kubelet's own may not).
 
         Raises:
             MachineError: something was left, or had to be killed.
+            ApiError: the Node cannot be deleted.
         """
         supervisor, self._supervisor = self._supervisor, None
         if supervisor is not None:
             await supervisor.close(STOP_SECONDS_MAX)
+        if delete_with is not None:
+            async with connect(load_config(delete_with)) as client:
+                await delete_node(client, self.name)
 
     def kill(self) -> None:
         """The node dies: SIGKILL for each of its processes, containers included.

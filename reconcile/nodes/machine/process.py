@@ -7,9 +7,8 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import anyio
 import attrs
@@ -118,11 +117,30 @@ class Supervisor:
         if self._exited[name] != 0:
             raise MachineError(f"{name} ended with {self._exited[name]}: {self.log_tail(name)}")
 
-    async def watch(self) -> NoReturn:
-        """Wait until a service ends, which none should. Raises MachineError that says which, and why."""
-        while True:
-            self._check_services()
-            await self._read()
+    async def guard(self, wait: Awaitable[object]) -> None:
+        """Await something, but not longer than the services run. Raises its error, or MachineError when one ends."""
+        failure: ReconcileError | None = None
+
+        async def watch() -> None:
+            nonlocal failure
+            try:
+                while True:
+                    self._check_services()
+                    await self._read()
+            except MachineError as error:
+                failure = error
+                group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(watch)
+            # Kept, and raised outside, since the group would wrap it.
+            try:
+                await wait
+            except ReconcileError as error:
+                failure = error
+            group.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
 
     def _check_services(self) -> None:
         if self._has_ended:
