@@ -1,0 +1,469 @@
+"""The informer, conversation by conversation, in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import anyio
+import pytest
+from informer_conversation import (
+    HOLD,
+    NODES,
+    PODS,
+    Conversation,
+    Facts,
+    VirtualClock,
+    added,
+    bookmark,
+    client_of,
+    deleted,
+    event,
+    modified,
+    page,
+    pod,
+    refusal,
+    run_virtual,
+    settled,
+    status,
+    stream,
+)
+
+from reconcile.errors import NotSyncedError, TransportError, UsageError
+from reconcile.instrumentation.hooks import ComponentFailed, Quarantined, Relisted, WatchEnded
+from reconcile.model.delta import Delta
+from reconcile.model.key import ObjectKey
+from reconcile.model.object import Object
+from reconcile.model.scope import Scope
+from reconcile.runtime.informer import Informer
+
+TOO_DEEP = (
+    b'{"metadata":{"name":"bad","namespace":"default","uid":"uid-bad","resourceVersion":"7"},"spec":' + b"[" * 5000
+)
+
+
+class Run:
+    """One informer against one script, with what it told."""
+
+    def __init__(self, script: Sequence[tuple[str, Any]], **options: Any) -> None:
+        self.facts = Facts()
+        self.server = Conversation(script)
+        self.informer = Informer(
+            client_of(self.server),
+            options.pop("resource", PODS),
+            clock=VirtualClock(),
+            hooks=self.facts.hooks,
+            **options,
+        )
+        self.statistics = self.informer.statistics()
+        self.told: list[tuple[str, str | None, str | None, bool]] = []
+        self.informer.subscribe(self._hear)
+
+    def _hear(self, deltas: Sequence[Delta]) -> None:
+        for delta in deltas:
+            self.told.append(
+                (
+                    delta.key.name,
+                    delta.old.resource_version if delta.old is not None else None,
+                    delta.new.resource_version if delta.new is not None else None,
+                    self.informer.in_initial_sync,
+                )
+            )
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(obj.name for obj in self.informer.store.list())
+
+    @property
+    def questions(self) -> list[str]:
+        return [text for _, text in self.server.asked]
+
+
+def converse(
+    script: Sequence[tuple[str, Any]], body: Callable[[Run], Awaitable[None]] | None = None, **options: Any
+) -> Run:
+    """Run an informer through the script, then ``body``, then stop it."""
+
+    async def main() -> Run:
+        run = Run(script, **options)
+        async with anyio.create_task_group() as group:
+            group.start_soon(run.informer.run)
+            if body is not None:
+                await body(run)
+            await settled(run.server.over.is_set, "the end of the script")
+            await anyio.sleep(0.01)
+            run.statistics = run.informer.statistics()
+            group.cancel_scope.cancel()
+        assert not run.server.left
+        return run
+
+    return run_virtual(main)
+
+
+# -- the initial state -------------------------------------------------------------------------------------------------
+
+
+def test_pages_become_one_state() -> None:
+    """Nothing is told before the last page has come; then everything, as the first state."""
+
+    async def body(run: Run) -> None:
+        await run.informer.wait_synced(10)
+        assert run.questions[:3] == ["LIST", "LIST next=c1", "LIST next=c2"]
+
+    run = converse(
+        [
+            ("LIST", page(10, pod("a", 1), more="c1")),
+            ("LIST next=c1", page(10, pod("b", 2), more="c2")),
+            ("LIST next=c2", page(10, pod("c", 3))),
+            ("WATCH 10", stream(modified(pod("a", 11)), deleted(pod("b", 12)), HOLD)),
+        ],
+        body,
+    )
+    assert run.told == [
+        ("a", None, "1", True),
+        ("b", None, "2", True),
+        ("c", None, "3", True),
+        ("a", "1", "11", False),
+        ("b", "2", None, False),
+    ]
+    assert run.names == ["a", "c"]
+    assert [(fact.objects, fact.mode) for fact in run.facts.of(Relisted)] == [(3, "list")]
+    assert run.informer.version_of("default", {}) == 12
+
+
+def test_selectors_and_timeouts_reach_the_server() -> None:
+    """Every list and watch carries both selectors; every watch asks for bookmarks and a bounded life."""
+    run = converse(
+        [("LIST", page(10)), ("WATCH 10", stream(HOLD))], label_selector="app=web", field_selector="spec.nodeName=n"
+    )
+    for request in run.server.requests:
+        query = dict(request.query)
+        assert query["labelSelector"] == "app=web"
+        assert query["fieldSelector"] == "spec.nodeName=n"
+    assert query["allowWatchBookmarks"] == "true"
+    assert 300 <= int(query["timeoutSeconds"]) <= 600
+
+
+def test_an_expired_token_restarts_the_list() -> None:
+    """What the first pages said is forgotten: the half list never shows."""
+    run = converse(
+        [
+            ("LIST", page(10, pod("gone", 1), more="c1")),
+            ("LIST next=c1", refusal(410, "Expired")),
+            ("LIST", page(20, pod("a", 15))),
+            ("WATCH 20", stream(HOLD)),
+        ]
+    )
+    assert run.told == [("a", None, "15", True)]
+
+
+def test_a_kind_that_may_not_be_listed_is_named_and_recovers_alone() -> None:
+    """The error of the bounded wait says which verb on what was refused; no restart is needed once it is allowed."""
+    message = 'pods is forbidden: User "x" cannot list resource "pods" in API group "" at the cluster scope'
+
+    async def body(run: Run) -> None:
+        with pytest.raises(NotSyncedError) as caught:
+            await run.informer.wait_synced(1.0)
+        assert message in str(caught.value)
+        assert "pods" in str(caught.value)
+        assert run.informer.problems
+        await run.informer.wait_synced(60.0)
+        assert run.informer.problems == []
+
+    run = converse(
+        [
+            ("LIST", refusal(403, "Forbidden", message)),
+            ("LIST", refusal(403, "Forbidden", message)),
+            ("LIST", page(10, pod("a", 1))),
+            ("WATCH 10", stream(HOLD)),
+        ],
+        body,
+    )
+    assert run.names == ["a"]
+
+
+def test_a_body_that_is_no_list_is_not_the_end() -> None:
+    """A cut or foreign page is asked for again."""
+    from reconcile.client.transport import HTTPResponse
+
+    run = converse(
+        [
+            ("LIST", HTTPResponse(200, {"content-type": "application/json"}, b'{"kind":"PodList","items":[{"meta')),
+            ("LIST", page(10, pod("a", 1))),
+            ("WATCH 10", stream(HOLD)),
+        ]
+    )
+    assert run.names == ["a"]
+
+
+# -- the stream --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "expired",
+    [
+        [("WATCH 10", stream(100)), ("WATCH 10", refusal(410, "Expired"))],
+        [("WATCH 10", stream(100, event("ERROR", status(410, "Expired"))))],
+    ],
+    ids=["as a status", "as an event"],
+)
+def test_an_expired_version_is_listed_again_and_the_gap_is_told(expired: list[tuple[str, Any]]) -> None:
+    """Deletions, creations, changes and a namesake in the gap all become deltas."""
+    run = converse(
+        [
+            ("LIST", page(10, pod("gone", 1), pod("same", 2), pod("changed", 3), pod("again", 4, uid="first"))),
+            *expired,
+            ("LIST", page(99, pod("same", 2), pod("changed", 33), pod("new", 40), pod("again", 44, uid="second"))),
+            ("WATCH 99", stream(HOLD)),
+        ]
+    )
+    assert sorted(run.told[4:], key=str) == sorted(
+        [
+            ("gone", "1", None, False),
+            ("changed", "3", "33", False),
+            ("new", None, "40", False),
+            ("again", "4", None, False),
+            ("again", None, "44", False),
+        ],
+        key=str,
+    )
+    assert run.names == ["again", "changed", "new", "same"]
+
+
+def test_a_silent_stream_is_given_up() -> None:
+    """After 230 s without any bookmark; after 70 s once one has been seen."""
+    run = converse(
+        [
+            ("LIST", page(10)),
+            ("WATCH 10", stream(HOLD)),
+            ("WATCH 10", stream(60, bookmark(15), HOLD)),
+            ("WATCH 15", stream(60, bookmark(16), 60, bookmark(17), HOLD)),
+            ("WATCH 17", stream(HOLD)),
+        ]
+    )
+    times = [at for at, text in run.server.asked if text.startswith("WATCH")]
+    assert [round(later - earlier) for earlier, later in pairwise(times)] == [230, 130, 190]
+    assert {fact.reason for fact in run.facts.of(WatchEnded)} == {"idle"}
+
+
+def test_a_cut_stream_is_resumed_where_it_was() -> None:
+    """From the last version seen, without a new list."""
+    run = converse(
+        [
+            ("LIST", page(10)),
+            ("WATCH 10", stream(added(pod("a", 11)), 100, TransportError("cut"))),
+            ("WATCH 11", stream(added(pod("a", 11)), added(pod("b", 12)), HOLD)),
+        ]
+    )
+    assert run.told == [("a", None, "11", False), ("b", None, "12", False)]
+    assert run.statistics.ignored_events == 1
+
+
+def test_a_server_that_ends_every_watch_at_once_is_not_pressed() -> None:
+    """The waits double; there is no loop."""
+    run = converse([("LIST", page(10)), *[("WATCH 10", stream())] * 7, ("WATCH 10", stream(HOLD))])
+    times = [at for at, text in run.server.asked if text.startswith("WATCH")]
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    assert gaps == pytest.approx([0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30.0], abs=0.1)
+
+
+def test_bookmarks_advance_the_version_and_tell_those_who_wait() -> None:
+    """The read-your-writes gate hears of progress that brings no change."""
+    versions: list[int | None] = []
+
+    async def body(run: Run) -> None:
+        run.informer.on_progress(lambda: versions.append(run.informer.version_of("default", {})))
+        assert run.informer.version_of("default", {}) == 0
+        await settled(lambda: 42 in versions, "the bookmark's version")
+
+    converse([("LIST", page(10)), ("WATCH 10", stream(5, bookmark(42), HOLD))], body)
+    assert versions == [10, 42]
+
+
+def test_opaque_versions_are_not_compared() -> None:
+    """A version that is no number gives None: the gate fails open."""
+    listed = page(0, pod("a", 1))
+    opaque = type(listed)(
+        200, listed.headers, listed.body.replace(b'"resourceVersion": "0"', b'"resourceVersion": "x"')
+    )
+    run = converse([("LIST", opaque), ("WATCH x", stream(HOLD))])
+    assert run.informer.version_of("default", {}) is None
+
+
+# -- objects that cannot be decoded ---------------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_decoded_is_quarantined_and_the_rest_goes_on() -> None:
+    """In a page and in the stream; the last good version stays readable."""
+    wrong = {"metadata": {"name": "bad", "namespace": "default", "resourceVersion": "6", "labels": "none"}}
+    key = ObjectKey("default", "bad")
+
+    async def body(run: Run) -> None:
+        await run.informer.wait_synced(10)
+        assert run.informer.store.quarantined.keys() == {key}
+        await settled(lambda: key in run.informer.store, "a good version")
+        await settled(lambda: bool(run.informer.store.quarantined), "the second bad version")
+        kept = run.informer.store.get(key)
+        assert kept is not None
+        assert kept.resource_version == "11"
+
+    run = converse(
+        [
+            ("LIST", page(10, pod("a", 1), wrong)),
+            ("WATCH 10", stream(5, added(pod("bad", 11)), 5, modified(TOO_DEEP), 5, added(pod("b", 13)), HOLD)),
+        ],
+        body,
+    )
+    assert [fact.key for fact in run.facts.of(Quarantined)] == [key, key]
+    assert run.statistics.quarantined == 1
+
+
+def test_an_unknown_event_type_is_passed_over() -> None:
+    """A server of the future does not stop us."""
+    run = converse(
+        [("LIST", page(10)), ("WATCH 10", stream(event("SPLINE", pod("x", 11)), added(pod("a", 12)), HOLD))],
+        lambda run: settled(lambda: run.names == ["a"], "the event after it"),
+    )
+    assert run.names == ["a"]
+
+
+# -- subscribers -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_late_subscriber_first_gets_the_present_state() -> None:
+    """As new objects that may wait, then the changes."""
+    heard: list[tuple[str, str | None, bool]] = []
+
+    async def body(run: Run) -> None:
+        await run.informer.wait_synced(10)
+
+        def hear(deltas: Sequence[Delta]) -> None:
+            for delta in deltas:
+                version = delta.new.resource_version if delta.new is not None else None
+                heard.append((delta.key.name, version, run.informer.in_initial_sync))
+
+        run.informer.subscribe(hear)
+        await settled(lambda: len(heard) > 1, "the change")
+
+    converse([("LIST", page(10, pod("a", 1))), ("WATCH 10", stream(5, modified(pod("a", 11)), HOLD))], body)
+    assert heard == [("a", "1", True), ("a", "11", False)]
+
+
+def test_a_subscriber_that_raises_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """It is reported; the others are told, the informer goes on."""
+
+    async def body(run: Run) -> None:
+        def raises(_deltas: Sequence[Delta]) -> None:
+            raise RuntimeError("mine")
+
+        run.informer.subscribe(raises)
+
+    run = converse([("LIST", page(10, pod("a", 1))), ("WATCH 10", stream(added(pod("b", 11)), HOLD))], body)
+    assert run.names == ["a", "b"]
+    assert [fact.component for fact in run.facts.of(ComponentFailed)] == ["subscriber of pods"] * 2
+    assert "mine" in caplog.text
+
+
+def test_a_resync_tells_everything_again() -> None:
+    """Unchanged objects, at the interval asked for."""
+
+    async def body(run: Run) -> None:
+        await settled(lambda: len(run.told) == 3, "two resyncs")
+        assert round(VirtualClock().monotonic()) == 200
+
+    run = converse(
+        [("LIST", page(10, pod("a", 1))), ("WATCH 10", stream(60, bookmark(10), 60, bookmark(10), 60, HOLD))],
+        body,
+        resync_seconds=100.0,
+    )
+    assert run.told[1:] == [("a", "1", "1", False)] * 2
+
+
+# -- scope -------------------------------------------------------------------------------------------------------------------
+
+
+def test_several_namespaces_are_watched_one_by_one_into_one_store() -> None:
+    """Each with its own version; synced when all are; never a request across all namespaces."""
+
+    async def body(run: Run) -> None:
+        await run.informer.wait_synced(10)
+        assert run.informer.version_of("blue", {}) == 10
+        await settled(lambda: run.informer.version_of("green", {}) == 21, "the event in green")
+        assert run.informer.version_of("blue", {}) == 10
+        assert run.informer.version_of("red", {}) is None
+        assert not run.informer.covers("red", {})
+
+    run = converse(
+        [
+            ("LIST in blue", page(10, pod("a", 1, namespace="blue"))),
+            ("LIST in green", page(20, pod("a", 2, namespace="green"))),
+            ("WATCH 10 in blue", stream(HOLD)),
+            ("WATCH 20 in green", stream(5, added(pod("b", 21, namespace="green")), HOLD)),
+        ],
+        body,
+        scope=Scope(("green", "blue")),
+    )
+    assert all(" in " in question for question in run.questions)
+    assert [str(obj.key) for obj in run.informer.store.list("green")] == ["green/a", "green/b"]
+
+
+def test_an_informer_covers_what_its_selectors_certainly_admit() -> None:
+    """A label selector is decided here; a field selector only the server can decide, so nothing is claimed."""
+
+    async def main() -> None:
+        server = client_of(Conversation([]))
+        labelled = Informer(server, PODS, label_selector="app=web")
+        assert labelled.covers("default", {"app": "web"})
+        assert not labelled.covers("default", {})
+        assert not Informer(server, PODS, field_selector="spec.nodeName=n").covers("default", {})
+
+    run_virtual(main)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"resource": NODES, "scope": Scope(("a",))}, "nodes has no namespaces"),
+        ({"label_selector": "a b"}, "'a b'"),
+        ({"field_selector": "node"}, "'node'"),
+        ({"resync_seconds": 0.0}, "resync_seconds=0.0"),
+    ],
+)
+def test_what_cannot_be_watched_is_refused_by_name(options: dict[str, Any], named: str) -> None:
+    """At construction, not at run time."""
+
+    async def main() -> None:
+        with pytest.raises(UsageError) as caught:
+            Informer(client_of(Conversation([])), options.pop("resource", PODS), **options)
+        assert named in str(caught.value)
+
+    run_virtual(main)
+
+
+def test_a_transform_shrinks_what_is_stored() -> None:
+    """Before it is stored, in lists and streams."""
+
+    def bare(obj: Object) -> Object:
+        return Object(obj.kind, obj.metadata)
+
+    run = converse(
+        [("LIST", page(10, pod("a", 1))), ("WATCH 10", stream(added(pod("b", 11)), HOLD))],
+        lambda run: settled(lambda: len(run.informer.store) == 2, "both"),
+        transform=bare,
+    )
+    assert [obj.rest for obj in run.informer.store.list()] == [b"", b""]
+
+
+def test_the_age_of_the_last_event_is_known() -> None:
+    """None before the server's first word."""
+
+    async def body(run: Run) -> None:
+        clock = VirtualClock()
+        assert run.informer.last_event_age_seconds(clock.monotonic()) is None
+        await run.informer.wait_synced(10)
+        at = clock.monotonic()
+        await clock.sleep(33)
+        assert run.informer.last_event_age_seconds(clock.monotonic()) == pytest.approx(clock.monotonic() - at)
+
+    converse([("LIST", page(10)), ("WATCH 10", stream(HOLD))], body)
