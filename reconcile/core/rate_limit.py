@@ -13,7 +13,7 @@ import attrs
 
 from reconcile.errors import UsageError
 
-RETRY_SECONDS_FIRST = 0.005
+RETRY_SECONDS_MIN = 0.005
 """The first retry of a key: soon, because most failures are conflicts that a fresh read cures."""
 RETRY_SECONDS_MAX = 1000.0
 """The longest wait of a key that never succeeds: it costs one reconcile in about a quarter of an hour."""
@@ -46,12 +46,12 @@ def _positive(instance: object, attribute: attrs.Attribute[Any], value: float) -
 
 @attrs.define
 class ExponentialLimiter:
-    """Per key: ``first_seconds``, doubled by each failure, at most ``seconds_max``.
+    """Per key: ``seconds_min``, doubled by each failure, at most ``seconds_max``.
 
     Memory: one small integer for each key that has failed and was not forgotten.
     """
 
-    first_seconds: float = attrs.field(default=RETRY_SECONDS_FIRST, validator=_positive)
+    seconds_min: float = attrs.field(default=RETRY_SECONDS_MIN, validator=_positive)
     seconds_max: float = attrs.field(default=RETRY_SECONDS_MAX, validator=_positive)
     _failures: dict[Hashable, int] = attrs.field(factory=dict, init=False, repr=False)
 
@@ -59,7 +59,7 @@ class ExponentialLimiter:
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         # 2.0 ** 1024 overflows; the cap is reached long before any exponent that large.
-        return min(self.seconds_max, self.first_seconds * 2.0 ** min(failures, 512))
+        return min(self.seconds_max, self.seconds_min * 2.0 ** min(failures, 512))
 
     def forget(self, key: Hashable, /) -> None:
         self._failures.pop(key, None)
@@ -95,18 +95,21 @@ class TokenBucket:
         return max(0.0, -self._tokens / self.per_second)
 
 
-@attrs.define
 class DefaultLimiter:
     """The longer of the key's own exponential delay and the bucket's."""
 
-    per_key: ExponentialLimiter = attrs.field(factory=ExponentialLimiter)
-    bucket: TokenBucket = attrs.field(factory=TokenBucket)
+    def __init__(self, *, seconds_min: float = RETRY_SECONDS_MIN, seconds_max: float = RETRY_SECONDS_MAX) -> None:
+        self._per_key = ExponentialLimiter(seconds_min, seconds_max)
+        self._bucket = TokenBucket()
+
+    def __repr__(self) -> str:
+        return f"DefaultLimiter({self._per_key!r}, {self._bucket!r})"
 
     def delay(self, key: Hashable, now: float, /) -> float:
-        return max(self.per_key.delay(key, now), self.bucket.reserve(now))
+        return max(self._per_key.delay(key, now), self._bucket.reserve(now))
 
     def forget(self, key: Hashable, /) -> None:
-        self.per_key.forget(key)
+        self._per_key.forget(key)
 
     def num_requeues(self, key: Hashable, /) -> int:
-        return self.per_key.num_requeues(key)
+        return self._per_key.num_requeues(key)
