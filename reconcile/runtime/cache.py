@@ -30,7 +30,7 @@ from reconcile.runtime.informer import Informer
 
 _log = logging.getLogger("reconcile.cache")
 
-_Identity: TypeAlias = tuple[Resource, Scope, str, str, bool, Transform | None]
+_Identity: TypeAlias = tuple[Resource, Scope, str, str, bool, Transform | None, bool]
 
 
 class Cache:
@@ -60,12 +60,13 @@ class Cache:
         indexes: Mapping[str, IndexFunction] | None = None,
         transform: Transform | None = None,
         resync_seconds: float | None = None,
+        watch_list: bool = False,
     ) -> Informer:
         """The informer of exactly this view, made at the first call; indexes are added to one that exists.
 
         It runs once ``run`` does. Raises UsageError where an index or the resync interval is declared differently.
         """
-        identity: _Identity = (resource, scope, label_selector, field_selector, metadata_only, transform)
+        identity: _Identity = (resource, scope, label_selector, field_selector, metadata_only, transform, watch_list)
         known = self._informers.get(identity)
         if known is not None:
             for name, function in (indexes or {}).items():
@@ -85,6 +86,7 @@ class Cache:
             indexes=indexes,
             transform=transform,
             resync_seconds=resync_seconds,
+            watch_list=watch_list,
             clock=self._clock,
             hooks=self._hooks,
         )
@@ -138,6 +140,10 @@ class Cache:
             if informer not in self._failed:
                 reasons.extend(informer.problems or ([] if informer.has_synced else [informer.state]))
         return reasons
+
+    def failures(self, informer: Informer) -> Sequence[str]:
+        """What that informer died of, while it waits to be started again."""
+        return [f"failed: {self._failed[informer]}"] if informer in self._failed else []
 
     async def _supervise(self, informer: Informer) -> None:
         backoff = Backoff()

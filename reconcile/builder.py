@@ -1,0 +1,129 @@
+"""Builder: says what a controller watches. ``for_`` the kind, ``owns`` its children, ``watches`` anything else.
+
+Each step returns a new builder; ``build`` gives the Declaration that an App runs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import attrs
+
+from reconcile.core.enqueue import Enqueue, itself
+from reconcile.core.predicate import Predicate, all_of
+from reconcile.errors import UsageError
+from reconcile.model.resource import Kind
+from reconcile.model.selector import LabelSelector, check_field_selector
+from reconcile.reconciler import Reconciler
+from reconcile.runtime.declaration import Declaration, IndexFunction, Options, Watch
+
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+
+
+def _kind(kind: str | Kind) -> Kind:
+    return kind if isinstance(kind, Kind) else Kind.parse(kind)
+
+
+@attrs.frozen
+class Builder:
+    """A controller being declared."""
+
+    name: str
+    _watches: tuple[Watch, ...]
+    _options: Options = attrs.field(factory=Options)
+
+    @classmethod
+    def for_(
+        cls,
+        kind: str | Kind,
+        *,
+        name: str = "",
+        labels: str = "",
+        fields: str = "",
+        indexes: Mapping[str, IndexFunction] = MappingProxyType({}),
+    ) -> Builder:
+        """A controller of ``kind``, such as ``batch/v1/Job``.
+
+        Args:
+            kind: what is reconciled.
+            name: in logs, metrics and as field manager; the kind in lower case if empty.
+            labels: label selector that narrows what is watched, on the server.
+            fields: field selector that does.
+            indexes: named indexes of the kind.
+
+        Raises:
+            UsageError: the kind, the name or the selector is malformed.
+        """
+        primary = _kind(kind)
+        chosen = name or primary.kind.lower()
+        if not _NAME.fullmatch(chosen):
+            raise UsageError(f"controller name {chosen!r}: want lower-case letters, digits, '-' and '.'")
+        LabelSelector.parse(labels)
+        check_field_selector(fields)
+        watch = Watch(primary, itself, None, labels, fields, indexes=MappingProxyType(dict(indexes)))
+        return cls(chosen, (watch,))
+
+    @property
+    def kind(self) -> Kind:
+        """The kind that is reconciled."""
+        return self._watches[0].kind
+
+    def owns(
+        self,
+        kind: str | Kind,
+        *,
+        where: Predicate | None = None,
+        labels: str = "",
+        metadata_only: bool = False,
+        indexes: Mapping[str, IndexFunction] = MappingProxyType({}),
+    ) -> Builder:
+        """Watch ``kind`` and wake the object that controls it (before and after the change)."""
+        LabelSelector.parse(labels)
+        return self._with(Watch(_kind(kind), None, where, labels, "", metadata_only, MappingProxyType(dict(indexes))))
+
+    def watches(
+        self,
+        kind: str | Kind,
+        *,
+        enqueue: Enqueue,
+        where: Predicate | None = None,
+        labels: str = "",
+        fields: str = "",
+        metadata_only: bool = False,
+        indexes: Mapping[str, IndexFunction] = MappingProxyType({}),
+    ) -> Builder:
+        """Watch ``kind`` and wake the keys that ``enqueue`` gives for each change."""
+        LabelSelector.parse(labels)
+        check_field_selector(fields)
+        return self._with(
+            Watch(_kind(kind), enqueue, where, labels, fields, metadata_only, MappingProxyType(dict(indexes)))
+        )
+
+    def _with(self, watch: Watch) -> Builder:
+        return attrs.evolve(self, watches=(*self._watches, watch))
+
+    def where(self, *predicates: Predicate) -> Builder:
+        """Changes of the reconciled kind for which any predicate is false wake nothing."""
+        primary = self._watches[0]
+        present = () if primary.predicate is None else (primary.predicate,)
+        narrowed = attrs.evolve(primary, predicate=all_of(*present, *predicates))
+        return attrs.evolve(self, watches=(narrowed, *self._watches[1:]))
+
+    def options(self, **changes: Any) -> Builder:
+        """Change how it is run: the fields of ``Options``. Raises UsageError for a wrong name or value."""
+        known = {field.name for field in attrs.fields(Options)}
+        unknown = sorted(set(changes) - known)
+        if unknown:
+            there = ", ".join(sorted(known))
+            raise UsageError(f"controller {self.name!r}: no option {unknown[0]!r}; there are {there}")
+        return attrs.evolve(self, options=attrs.evolve(self._options, **changes))
+
+    def build(self, reconciler: Reconciler) -> Declaration:
+        """The declaration, to be given to ``App.add``."""
+        options = self._options
+        if not options.field_manager:
+            options = attrs.evolve(options, field_manager=self.name)
+        return Declaration(self.name, reconciler, self._watches, options)

@@ -1,0 +1,110 @@
+"""Declaration: what a controller wants to see and how it is to be run. Made by the builder, read by the manager."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import attrs
+
+from reconcile.core.enqueue import Enqueue
+from reconcile.core.predicate import Predicate
+from reconcile.errors import UsageError
+from reconcile.model.object import Object
+from reconcile.model.resource import Kind
+from reconcile.reconciler import Reconciler
+
+WORKERS = 4
+"""Keys of one controller reconciled at a time, unless asked otherwise."""
+
+TIMEOUT_SECONDS = 300.0
+"""A reconcile that takes longer is cancelled and retried: five minutes is past any healthy one and below an operator's
+patience."""
+
+RETRY_SECONDS_MIN = 0.005
+RETRY_SECONDS_MAX = 1000.0
+"""Bounds of the exponential delay per key, as in client-go's default controller limiter."""
+
+SETTLE_SECONDS_MAX = 15.0
+"""How long a key waits at most for the cache to show its own writes. etcd's progress bookmarks come at least that often
+where the API server is healthy; after it the key runs on what there is, and the wait is counted as timed out."""
+
+IndexFunction = Callable[[Object], Iterable[str]]
+
+
+@attrs.frozen
+class Watch:
+    """One kind to watch, and which keys each of its changes wakes.
+
+    Attributes:
+        enqueue: the keys that a change wakes; None for the object that controls the changed one.
+        predicate: changes for which it is false wake nothing; None lets all through.
+        label_selector, field_selector: narrow the watch on the server; nothing else is cached.
+        metadata_only: cache metadata alone (``PartialObjectMetadata``).
+        indexes: named functions from an object to the values under which it is found.
+    """
+
+    kind: Kind
+    enqueue: Enqueue | None
+    predicate: Predicate | None = None
+    label_selector: str = ""
+    field_selector: str = ""
+    metadata_only: bool = False
+    indexes: Mapping[str, IndexFunction] = MappingProxyType({})
+
+
+@attrs.frozen
+class Options:
+    """How a controller is run. All times in seconds.
+
+    Attributes:
+        workers: keys reconciled at a time (one key never twice).
+        timeout_seconds: deadline of one reconcile.
+        retry_seconds_min, retry_seconds_max: bounds of the exponential delay after errors.
+        settle_seconds_max: how long a key waits for its own writes to show in the cache.
+        read_own_writes: whether it waits at all.
+        resync_seconds: wake every object again at this interval; None for never.
+        field_manager: who the API server says wrote a field; the controller's name if empty.
+    """
+
+    workers: int = WORKERS
+    timeout_seconds: float = TIMEOUT_SECONDS
+    retry_seconds_min: float = RETRY_SECONDS_MIN
+    retry_seconds_max: float = RETRY_SECONDS_MAX
+    settle_seconds_max: float = SETTLE_SECONDS_MAX
+    read_own_writes: bool = True
+    resync_seconds: float | None = None
+    field_manager: str = ""
+
+    def __attrs_post_init__(self) -> None:
+        self._positive("workers", self.workers)
+        self._positive("timeout_seconds", self.timeout_seconds)
+        self._positive("retry_seconds_min", self.retry_seconds_min)
+        if self.retry_seconds_max < self.retry_seconds_min:
+            raise UsageError(
+                f"retry_seconds_max={self.retry_seconds_max!r} is below retry_seconds_min={self.retry_seconds_min!r}"
+            )
+        self._positive("settle_seconds_max", self.settle_seconds_max)
+        if self.resync_seconds is not None:
+            self._positive("resync_seconds", self.resync_seconds)
+
+    @staticmethod
+    def _positive(name: str, value: Any) -> None:
+        if not value > 0:
+            raise UsageError(f"controller option {name}={value!r}: want a number above zero")
+
+
+@attrs.frozen
+class Declaration:
+    """A controller as declared. ``watches[0]`` is the kind that it reconciles."""
+
+    name: str
+    reconciler: Reconciler = attrs.field(repr=False)
+    watches: tuple[Watch, ...]
+    options: Options = attrs.field(factory=Options)
+
+    @property
+    def kind(self) -> Kind:
+        """The kind whose keys are reconciled."""
+        return self.watches[0].kind
