@@ -35,9 +35,6 @@ from reconcile.runtime.reflector import PORTION, Reflector, View
 
 _log = logging.getLogger("reconcile.informer")
 
-WATCH_LIST = False
-"""How the first state is asked for: paged LIST rather than WatchList; see docs/explanation/list-watch.md."""
-
 Subscriber: TypeAlias = Callable[[Sequence[Delta]], None]
 
 
@@ -66,6 +63,10 @@ class Informer:
         indexes: named functions from an object to the values under which it is found.
         transform: changes each object before it is stored, such as dropping annotations that nobody reads.
         resync_seconds: tell subscribers of every object again at this interval; None for never.
+        watch_list: ask for the full state as a stream (KEP-3157), which is kinder to the server's memory, instead of
+            pages. Pages are the default because they are faster: 10 000 Pods from kube-apiserver 1.37 took 0.45 s and
+            0.30 s of CPU in pages of 500, 0.70 s and 0.39 s as a stream, and the same memory. A server that does not
+            stream is asked for pages.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Informer:
         indexes: Mapping[str, IndexFunction] | None = None,
         transform: Transform | None = None,
         resync_seconds: float | None = None,
+        watch_list: bool = False,
         clock: Clock = SYSTEM_CLOCK,
         hooks: Hooks | None = None,
     ) -> None:
@@ -104,7 +106,7 @@ class Informer:
         self._progress: list[Callable[[], None]] = []
         self._synced = anyio.Event()
         self._running = False
-        mode = SyncMode(watch_list=WATCH_LIST)
+        mode = SyncMode(watch_list=watch_list)
         self._reflectors = {
             namespace: Reflector(
                 client,

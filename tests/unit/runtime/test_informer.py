@@ -197,6 +197,55 @@ def test_a_body_that_is_no_list_is_not_the_end() -> None:
     assert run.names == ["a"]
 
 
+def test_an_initial_stream_becomes_one_state_and_goes_on() -> None:
+    """Nothing is told before the end bookmark, and no list is ever asked for."""
+    run = converse(
+        [
+            (
+                "WATCH initial",
+                stream(added(pod("a", 1)), 3, added(pod("b", 2)) + bookmark(10, end=True) + added(pod("c", 11)), HOLD),
+            ),
+        ],
+        lambda run: run.informer.wait_synced(20),
+        watch_list=True,
+    )
+    assert run.told == [("a", None, "1", True), ("b", None, "2", True), ("c", None, "11", False)]
+    assert [(fact.objects, fact.mode) for fact in run.facts.of(Relisted)] == [(2, "watchlist")]
+    assert dict(run.server.requests[0].query)["resourceVersionMatch"] == "NotOlderThan"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        refusal(422, "Invalid"),
+        refusal(400, "BadRequest"),
+        stream(added(pod("a", 1)), HOLD),
+        stream(*[added(pod("a", 1)), 9] * 20),
+    ],
+    ids=["refused", "unknown", "silent", "never ending"],
+)
+def test_a_server_that_does_not_stream_its_state_is_listed(answer: Any) -> None:
+    """Whether it says so, falls silent, or goes on without an end; within two minutes, and for good."""
+
+    async def body(run: Run) -> None:
+        await run.informer.wait_synced(150)
+
+    run = converse(
+        [
+            ("WATCH initial", answer),
+            ("LIST", page(10, pod("a", 1))),
+            ("WATCH 10", stream(100)),
+            ("WATCH 10", refusal(410, "Expired")),
+            ("LIST", page(20, pod("a", 1))),
+            ("WATCH 20", stream(HOLD)),
+        ],
+        body,
+        watch_list=True,
+    )
+    assert run.told == [("a", None, "1", True)]
+    assert {fact.mode for fact in run.facts.of(Relisted)} == {"list"}
+
+
 # -- the stream --------------------------------------------------------------------------------------------------------
 
 
