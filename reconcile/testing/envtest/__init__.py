@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from reconcile.testing.envtest.binaries import find_binaries, provide_binaries
-from reconcile.testing.envtest.control_plane import AUDIT_EVERYTHING, ControlPlane, ControlPlaneConfig
+from reconcile.testing.envtest.config import AUDIT_EVERYTHING, ControlPlaneConfig
+from reconcile.testing.envtest.control_plane import ControlPlane
 from reconcile.testing.envtest.errors import BinariesUnavailableError, ControlPlaneError, EnvtestError
+from reconcile.testing.envtest.process import end_supervision
 from reconcile.testing.envtest.release import DEFAULT_RELEASE
 from reconcile.testing.envtest.rest import Rest
 
@@ -17,6 +19,7 @@ __all__ = [
     "ControlPlaneError",
     "EnvtestError",
     "Rest",
+    "end_supervision",
     "find_binaries",
     "provide_binaries",
 ]

@@ -54,11 +54,8 @@ def kube_apiserver_arguments(
     """
     arguments = [
         f"--etcd-servers=unix://{ETCD_SOCKET}",
-        "--bind-address=127.0.0.1",
+        *_serving_arguments(credentials, port),
         "--advertise-address=127.0.0.1",
-        f"--secure-port={port}",
-        f"--tls-cert-file={credentials.serving_certificate_file}",
-        f"--tls-private-key-file={credentials.serving_key_file}",
         f"--client-ca-file={credentials.ca_file}",
         f"--token-auth-file={credentials.token_file}",
         f"--service-account-issuer={SERVICE_ACCOUNT_ISSUER}",
@@ -82,7 +79,7 @@ def kube_apiserver_arguments(
 
 
 def controller_manager_arguments(
-    credentials: Credentials, kubeconfig: Path, controllers: str, requests_per_second: int
+    credentials: Credentials, port: int, kubeconfig: Path, controllers: str, requests_per_second: int
 ) -> list[str]:
     """kube-controller-manager with ``controllers`` (its ``--controllers``), each as its own ServiceAccount."""
     return [
@@ -92,20 +89,30 @@ def controller_manager_arguments(
         "--use-service-account-credentials=true",
         f"--service-account-private-key-file={credentials.service_account_key_file}",
         f"--root-ca-file={credentials.ca_file}",
-        "--secure-port=0",  # nobody reads its metrics: one port less
+        *_serving_arguments(credentials, port),
         f"--kube-api-qps={requests_per_second}",
         f"--kube-api-burst={requests_per_second}",
     ]
 
 
-def scheduler_arguments(kubeconfig: Path, requests_per_second: int) -> list[str]:
+def scheduler_arguments(credentials: Credentials, port: int, kubeconfig: Path, requests_per_second: int) -> list[str]:
     """kube-scheduler with its default profile."""
     return [
         f"--kubeconfig={kubeconfig}",
         "--leader-elect=false",
-        "--secure-port=0",
+        *_serving_arguments(credentials, port),
         f"--kube-api-qps={requests_per_second}",
         f"--kube-api-burst={requests_per_second}",
+    ]
+
+
+def _serving_arguments(credentials: Credentials, port: int) -> list[str]:
+    """HTTPS on loopback, as this control plane; ``/healthz`` is open to everybody by default."""
+    return [
+        "--bind-address=127.0.0.1",
+        f"--secure-port={port}",
+        f"--tls-cert-file={credentials.serving_certificate_file}",
+        f"--tls-private-key-file={credentials.serving_key_file}",
     ]
 
 

@@ -10,6 +10,7 @@ ServiceAccounts come from the API server's TokenRequest, as in production.
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import re
@@ -72,6 +73,11 @@ class Credentials:
         return credentials
 
     @classmethod
+    def load_or_create(cls, directory: Path, now: datetime) -> Credentials:
+        """Those of an earlier start in ``directory``, or new ones; the root certificate is the last file to be made."""
+        return cls.load(directory) if (directory / "ca.crt").exists() else cls.create(directory, now)
+
+    @classmethod
     def load(cls, directory: Path) -> Credentials:
         """Read what ``create`` made."""
         key = SigningKey.from_pem((directory / "ca.key").read_text())
@@ -108,7 +114,8 @@ class Credentials:
         """Write a kubeconfig with which every client is ``user`` of ``groups`` at ``url``; readable by us alone."""
         certificate = self.authority.identify(now, user, groups)
         slug = re.sub(r"[^A-Za-z0-9.-]+", "-", user).strip("-")[:60]
-        path = self.directory / f"kubeconfig-{slug}-{secrets.token_hex(4)}.yaml"
+        digest = hashlib.sha256(json.dumps([user, list(groups), namespace]).encode()).hexdigest()[:8]
+        path = self.directory / f"kubeconfig-{slug}-{digest}.yaml"
         content = _kubeconfig(url, self.authority.certificate_pem, certificate, user, namespace)
         write_private(path, json.dumps(content, indent=2) + "\n")  # JSON is YAML
         return path

@@ -141,7 +141,7 @@ class Supervision:
         self._ask({"operation": "start", "name": name, "argv": list(argv), "last": last})
 
     def status(self) -> Mapping[str, ProgramState]:
-        """Every program started so far."""
+        """Every program that was started and not stopped, those that have ended by themselves too."""
         answer = self._ask({"operation": "status"})
         return {name: ProgramState(**state) for name, state in answer["programs"].items()}
 

@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 
 from reconcile.errors import Status, api_error
+from reconcile.testing.envtest.credentials import Credentials
 
 __all__ = ["Rest"]
 
@@ -23,12 +24,23 @@ _TIMEOUT_SECONDS = 10.0
 
 @attrs.frozen
 class Rest:
-    """Requests to the API server on ``host:port``, with a bearer token."""
+    """Requests to the server on ``host:port``, with a bearer token, or as nobody."""
 
     host: str
     port: int
     tls: ssl.SSLContext = attrs.field(repr=False)
-    token: str = attrs.field(repr=False)
+    token: str | None = attrs.field(repr=False)
+
+    @classmethod
+    def to(cls, port: int, credentials: Credentials) -> Rest:
+        """To the API server on ``port``, as the administrator."""
+        return attrs.evolve(cls.anonymous(port, credentials), token=credentials.admin_token)
+
+    @classmethod
+    def anonymous(cls, port: int, credentials: Credentials) -> Rest:
+        """To whatever serves on ``port`` with a certificate of this control plane, as nobody."""
+        tls = ssl.create_default_context(cafile=str(credentials.ca_file))
+        return cls("127.0.0.1", port, tls, token=None)
 
     def request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """One request; the answer as decoded JSON, or as text where it is none.
@@ -38,7 +50,9 @@ class Rest:
             OSError: there was no answer (``ssl.SSLError``: from somebody else's server).
         """
         connection = http.client.HTTPSConnection(self.host, self.port, context=self.tls, timeout=_TIMEOUT_SECONDS)
-        headers = {"Authorization": f"Bearer {self.token}", "Accept": "application/json"}
+        headers = {"Accept": "application/json"}
+        if self.token is not None:
+            headers["Authorization"] = f"Bearer {self.token}"
         content = None
         if body is not None:
             headers["Content-Type"] = "application/json"

