@@ -5,15 +5,21 @@ One containerd per node: two kubelets on one containerd remove each other's Pods
 
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
 
 import attrs
 
 from reconcile.nodes.machine.images import PAUSE_IMAGE
 from reconcile.nodes.machine.requirements import Programs
+from reconcile.runtime.clock import SYSTEM_CLOCK
 
 NAMESPACE = "k8s.io"
 """containerd's namespace for what a kubelet asks for."""
+
+
+POLL_SECONDS = 0.01
 
 
 @attrs.frozen
@@ -77,7 +83,29 @@ Root = "{self.directory}/runc"
     def command(self, config: Path) -> list[str]:
         return [str(self.programs.containerd), "--config", str(config)]
 
+    async def until_listening(self, directory: Path) -> None:
+        """Return when containerd takes connections. ``directory`` is the node's, as this process sees it.
+
+        ``ctr`` waits for the socket's file only, which is there a moment before anybody listens.
+        """
+        # Through a descriptor: the path itself may be longer than the 108 bytes that a socket's address has.
+        descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+        try:
+            while not _is_listening(f"/proc/self/fd/{descriptor}/{self.socket.name}"):
+                await SYSTEM_CLOCK.sleep(POLL_SECONDS)
+        finally:
+            os.close(descriptor)
+
     def import_command(self, archive: Path) -> list[str]:
         """Load an image archive, unpacked for the snapshotter that the kubelet's containers will use."""
         ctr = [str(self.programs.ctr), "--address", str(self.socket), "--namespace", NAMESPACE]
         return [*ctr, "images", "import", "--snapshotter", "native", str(archive)]
+
+
+def _is_listening(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+    return True

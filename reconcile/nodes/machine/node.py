@@ -194,7 +194,13 @@ class LocalNode:
         )
         archive = supervisor.directory / "images.tar"
         await anyio.to_thread.run_sync(_write_images, containerd.programs.busybox, archive)
-        # Waits for containerd's socket by itself.
+        try:
+            with anyio.fail_after(START_SECONDS_MAX):
+                await supervisor.guard(containerd.until_listening(supervisor.directory))
+        except TimeoutError:
+            raise MachineError(
+                f"containerd does not listen after {START_SECONDS_MAX} s: {supervisor.log_tail('containerd')}"
+            ) from None
         await supervisor.run(
             "images", containerd.import_command(VIEW / "images.tar"), timeout_seconds=START_SECONDS_MAX
         )

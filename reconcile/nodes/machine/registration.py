@@ -9,7 +9,7 @@ import attrs
 from reconcile.client import paths
 from reconcile.client.api import Client
 from reconcile.client.transport import HTTPRequest
-from reconcile.errors import NotFoundError, TransportError, api_error
+from reconcile.errors import NotFoundError, TransportError
 from reconcile.model.key import ObjectKey
 from reconcile.model.object import Object
 from reconcile.model.resource import Kind, Resource
@@ -98,7 +98,8 @@ class Registration:
             case Deleted():
                 self.why_not = "its Node has been deleted"
             case ServerError(status):
-                raise api_error(f"watch of node {self.name}", status)
+                # 410, or a server that goes away: the stream ends with it, and the next begins at the present.
+                self.why_not = f"the API server ended the watch: {status.message}"
             case Undecodable(reason):
                 self.why_not = f"the API server's answer cannot be read: {reason}"
             case _:  # a bookmark says nothing of the node
