@@ -197,25 +197,27 @@ class App:
         and is raised. Without ``client``, one is made from ``options.kubeconfig`` and closed at the end.
         """
         async with self._manager(client, options, clock) as manager:
-            failure: Exception | None = None
+            failures: list[Exception] = []
             async with anyio.create_task_group() as group:
 
                 async def run() -> None:
-                    nonlocal failure
                     try:
                         await manager.run()
                     except Exception as error:  # noqa: BLE001  raised below, bare instead of in a group
-                        failure = error
+                        failures.append(error)
                         group.cancel_scope.cancel()
 
                 group.start_soon(run)
                 try:
                     await manager.wait_started()
-                    yield manager
+                    if not failures:
+                        yield manager
+                except Exception as error:  # noqa: BLE001  the body's, raised below, bare instead of in a group
+                    failures.append(error)
                 finally:
                     manager.stop()
-            if failure is not None:
-                raise failure
+            if failures:
+                raise failures[0]
 
     async def run_async(
         self, *, client: Client | None = None, options: RunOptions | None = None, clock: Clock = SYSTEM_CLOCK

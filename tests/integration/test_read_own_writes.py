@@ -1,0 +1,132 @@
+"""Reading one's own writes, on the real API server behind a proxy that delays watches and loses answers."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import pytest
+from fault_proxy import FaultProxy
+
+from reconcile import App, Client, Context, Kind, MergePatch, Object, ObjectKey, RunOptions, connect
+from reconcile.client import writes
+from reconcile.model.object import from_plain
+from reconcile.model.write import Applied
+from reconcile.testing.envtest import ControlPlane
+from reconcile.testing.waiting import eventually
+
+CONFIG_MAP = Kind.parse("v1/ConfigMap")
+SECRET = Kind.parse("v1/Secret")
+
+
+def longer_than(runs: list[str], length: int) -> bool:
+    return len(runs) > length
+
+
+def one_child_app(*, read_own_writes: bool, runs: list[str]) -> App:
+    """A naive controller: where the cache shows no child, it makes one under a new name."""
+    app = App("one-child")
+
+    @app.controller(
+        "v1/ConfigMap",
+        owns=["v1/Secret"],
+        labels="role=parent",
+        read_own_writes=read_own_writes,
+        settle_seconds_max=60.0,
+    )
+    async def one_child(obj: Object, ctx: Context) -> None:
+        runs.append(obj.resource_version)
+        if not ctx.owned("v1/Secret"):
+            name = f"{obj.name}-{len(runs)}"
+            await ctx.create({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}})
+
+    return app
+
+
+async def make_parent(client: Client, namespace: str) -> None:
+    resource = await client.resource(CONFIG_MAP)
+    parent = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "parent", "namespace": namespace, "labels": {"role": "parent"}},
+    }
+    assert isinstance(await client.send(writes.create(resource, from_plain(parent))), Applied)
+
+
+async def touch_parent(client: Client, namespace: str, value: str) -> None:
+    resource = await client.resource(CONFIG_MAP)
+    patch = writes.patch(resource, ObjectKey(namespace, "parent"), MergePatch({"data": {"touched": value}}))
+    assert isinstance(await client.send(patch), Applied)
+
+
+async def children(client: Client, namespace: str) -> int:
+    page = await client.list_page(await client.resource(SECRET), namespace=namespace)
+    return len(page.decode()[0])
+
+
+async def touched_while_the_child_is_unseen(
+    control_plane: ControlPlane, namespace: str, *, read_own_writes: bool
+) -> tuple[int, list[str]]:
+    """Touch the parent three times while the watch of children is held back. Gives the children made, and the runs."""
+    runs: list[str] = []
+    app = one_child_app(read_own_writes=read_own_writes, runs=runs)
+    async with FaultProxy(control_plane) as proxy, connect(proxy.config) as client:
+        proxy.held_watch = lambda request: request.path.endswith("/secrets")
+        proxy.watches_flow.clear()
+        async with app.running(client=client, options=RunOptions(namespaces=(namespace,))) as manager:
+            await make_parent(client, namespace)
+            await eventually(lambda: children(client, namespace))
+            controller = manager.controllers[0]
+            for number in range(3):
+                before = len(runs)
+                await touch_parent(client, namespace, str(number))
+                if read_own_writes:
+                    await eventually(lambda: controller.queue.statistics().parked == 1)
+                else:
+                    await eventually(functools.partial(longer_than, runs, before))
+            made = await children(client, namespace)
+            proxy.watches_flow.set()
+            if read_own_writes:
+                await eventually(lambda: len(runs) >= 2)
+                await eventually(lambda: controller.queue.statistics().parked == 0)
+                made = await children(client, namespace)
+    return made, runs
+
+
+@pytest.mark.asyncio
+async def test_without_the_gate_a_delayed_watch_makes_duplicates(control_plane: ControlPlane, namespace: str) -> None:
+    """What the gate prevents: each touch of the parent makes one more child, because the cache shows none."""
+    made, runs = await touched_while_the_child_is_unseen(control_plane, namespace, read_own_writes=False)
+    assert len(runs) >= 4
+    assert made >= 4
+
+
+@pytest.mark.asyncio
+async def test_the_gate_parks_the_key_until_the_child_is_seen(control_plane: ControlPlane, namespace: str) -> None:
+    """The same with the gate (the default): one child, and the touches are merged into one later run."""
+    made, runs = await touched_while_the_child_is_unseen(control_plane, namespace, read_own_writes=True)
+    assert made == 1
+    assert 2 <= len(runs) <= 4
+
+
+@pytest.mark.asyncio
+async def test_a_lost_answer_is_asked_again_before_the_key_runs(control_plane: ControlPlane, namespace: str) -> None:
+    """The create is executed and its answer lost: the identical request is sent again, and nothing is made twice."""
+    lost: list[str] = []
+    runs: list[str] = []
+
+    def lose_first_create(request: Any) -> bool:
+        if request.method == "POST" and request.path.endswith("/secrets") and not lost:
+            lost.append(request.path)
+            return True
+        return False
+
+    app = one_child_app(read_own_writes=True, runs=runs)
+    async with FaultProxy(control_plane) as proxy, connect(proxy.config) as client:
+        proxy.lose_answer = lose_first_create
+        async with app.running(client=client, options=RunOptions(namespaces=(namespace,))):
+            await make_parent(client, namespace)
+            await eventually(lambda: len(runs) >= 2)
+            assert lost, "the fault did not happen"
+            assert await children(client, namespace) == 1
+            assert proxy.count("POST", "/secrets") == 2, "sent once, and once more to learn what became of it"
