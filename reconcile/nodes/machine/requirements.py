@@ -18,6 +18,11 @@ PLUGIN_DIRECTORIES = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
 PLUGINS = ("loopback", "ptp", "host-local")
 WAY_OUT = "'make system-deps' installs what is missing (Debian and Ubuntu, as root)"
 
+CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
+"""What a node needs of root's rights, with the kernel's numbers (capability.h): interfaces and mounts."""
+
+STATUS = Path("/proc/self/status")
+
 _ELF_HEADER = struct.Struct("<4s12x16xQ14xHH")
 _ELF_64_LITTLE_ENDIAN = b"\x02\x01"
 _PT_INTERP = 3
@@ -58,6 +63,8 @@ def missing_requirements() -> list[str]:
         return [f"real nodes need Linux; this is {os.name}"]
     if os.geteuid() != 0:
         missing.append("not root: real nodes make namespaces and cgroups; run as root")
+    elif absent := [name for name, bit in CAPABILITIES.items() if not _effective_capabilities() >> bit & 1]:
+        missing.append(f"root without {' and '.join(absent)}, as in a container: run that one with --privileged")
     missing += [
         f"{name} is not in {SYSTEM_PATH}: {WAY_OUT}"
         for name in ("containerd", "ctr", "containerd-shim-runc-v2", "runc", "ip")
@@ -86,6 +93,14 @@ def find_programs() -> Programs:
     if missing or ctr is None or containerd is None or busybox is None or plugins is None:
         raise ConfigurationError("a real node cannot run here: " + "; ".join(missing))
     return Programs(ctr=ctr, containerd=containerd, busybox=busybox, plugin_directory=plugins)
+
+
+def _effective_capabilities() -> int:
+    for line in STATUS.read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == "CapEff":
+            return int(value, 16)
+    return 0
 
 
 def _plugin_directory() -> Path | None:

@@ -35,6 +35,8 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(requirements, "SYSTEM_PATH", str(programs))
     monkeypatch.setattr(requirements, "PLUGIN_DIRECTORIES", (tmp_path / "nowhere", plugins))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
+    (tmp_path / "status").write_text("Name:\tpython\nCapPrm:\t0\nCapEff:\t000001ffffffffff\n")
+    monkeypatch.setattr(requirements, "STATUS", tmp_path / "status")
     return tmp_path
 
 
@@ -79,6 +81,14 @@ def test_whoever_is_not_root_is_told_so(machine: Path, monkeypatch: pytest.Monke
     assert runc.startswith("runc ")
     with pytest.raises(ConfigurationError, match=r"not root.*; runc is not in"):
         find_programs()
+
+
+def test_root_of_a_container_that_may_not_mount_is_told_so(machine: Path):
+    """Docker's default set of capabilities: root by name."""
+    (machine / "status").write_text("CapEff:\t00000000a80425fb\n")
+    [line] = missing_requirements()
+    assert line.startswith("root without CAP_NET_ADMIN and CAP_SYS_ADMIN")
+    assert "--privileged" in line
 
 
 @pytest.mark.parametrize(
