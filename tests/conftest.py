@@ -1,0 +1,25 @@
+"""What the tests of this project ask of the shared control plane."""
+
+from __future__ import annotations
+
+import pytest
+
+from reconcile.testing.envtest import ControlPlaneConfig
+
+AUDIT_WRITES = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [
+        {"level": "None", "users": ["system:apiserver"]},
+        {"level": "Metadata", "verbs": ["create", "update", "patch", "delete", "deletecollection"]},
+        {"level": "None"},
+    ],
+}
+"""Who wrote what, with which answer: tests of leader election and of rights read it."""
+
+
+@pytest.fixture(scope="session")
+def control_plane_config(pytestconfig: pytest.Config) -> ControlPlaneConfig:
+    """API server and etcd, with an audit log of writes."""
+    return ControlPlaneConfig(release=pytestconfig.getoption("envtest_release"), audit_policy=AUDIT_WRITES)
