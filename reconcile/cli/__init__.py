@@ -1,0 +1,1 @@
+"""The command line: ``reconcile COMMAND``. One module a command, each with ``add_parser``."""
