@@ -191,17 +191,7 @@ class Manager:
                     self._client, self._options.leader_election, clock=self._clock, hooks=self._hooks
                 )
             self.controllers = tuple(
-                Controller(
-                    declaration,
-                    client=self._client,
-                    resource=resources[declaration.kind],
-                    informers=[informers[_WatchKey.of(watch)] for watch in declaration.watches],
-                    workers=self._options.workers or declaration.options.workers,
-                    recorder=recorder,
-                    gate=gate,
-                    clock=self._clock,
-                    hooks=self._hooks,
-                )
+                self._controller(declaration, resources, informers, recorder, gate)
                 for declaration in self._declarations
             )
             for informer in informers.values():
@@ -219,6 +209,30 @@ class Manager:
                     await self._work_while_leading(self.elector)
                 await recorder.flush()
                 events.cancel_scope.cancel()
+
+    def _controller(
+        self,
+        declaration: Declaration,
+        resources: Mapping[Kind, Resource],
+        informers: Mapping[_WatchKey, Informer],
+        recorder: EventRecorder,
+        gate: WriteGate,
+    ) -> Controller:
+        name = declaration.name
+        waited, worked = (None, None) if self.metrics is None else self.metrics.queue_observer(name, name)
+        return Controller(
+            declaration,
+            client=self._client,
+            resource=resources[declaration.kind],
+            informers=[informers[_WatchKey.of(watch)] for watch in declaration.watches],
+            workers=self._options.workers or declaration.options.workers,
+            recorder=recorder,
+            gate=gate,
+            clock=self._clock,
+            hooks=self._hooks,
+            observe_queue_seconds=waited,
+            observe_work_seconds=worked,
+        )
 
     @contextlib.asynccontextmanager
     async def _stoppable(self) -> AsyncGenerator[None, None]:
