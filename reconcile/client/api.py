@@ -96,6 +96,10 @@ class WatchStream:
         """How long a silence is allowed from now on: shorter once bookmarks are known to come."""
         self._stream.set_idle_deadline(seconds)
 
+    async def aclose(self) -> None:
+        """Read no more. Leaving the context that gave the stream does this."""
+        await self._chunks.aclose()
+
     def __aiter__(self) -> Self:
         return self
 
@@ -248,7 +252,11 @@ class Client:
                 answers.check(request, HTTPResponse(code, stream.headers, b""))
                 self._sent("WATCH", resource.group_resource, code, started)
                 started = -1.0
-                yield WatchStream(stream, resource.kind)
+                watch = WatchStream(stream, resource.kind)
+                try:
+                    yield watch
+                finally:
+                    await watch.aclose()
         finally:
             if started >= 0.0:
                 self._sent("WATCH", resource.group_resource, code, started)
@@ -260,7 +268,7 @@ class Client:
     # -- writes ---------------------------------------------------------------------------------------------------
 
     async def send(self, write: Write) -> Outcome:
-        """Send a write, and say how it ended.
+        """Send a write, and say how it ended. A caller that is cancelled meanwhile does not know.
 
         Raises:
             TransportError: it was certainly not sent (``may_have_arrived`` is False): no connection came about.

@@ -87,9 +87,9 @@ def decode_event(line: Line, kind: Kind) -> WatchEvent:
         event = _event.decode(line)
         match event.type:
             case "ADDED" | "MODIFIED":
-                return Upserted(decode_object(event.object, kind))
+                return Upserted(_named(event.object, kind))
             case "DELETED":
-                return Deleted(decode_object(event.object, kind))
+                return Deleted(_named(event.object, kind))
             case "BOOKMARK":
                 metadata = _bookmark.decode(event.object).metadata
                 end = (metadata.annotations or {}).get(_INITIAL_EVENTS_END) == "true"
@@ -137,7 +137,7 @@ class ListPage:
         kind = self._kind
         for item in items:
             try:
-                objects.append(decode_object(item, kind))
+                objects.append(_named(item, kind))
             except DecodeError as error:
                 bad.append(_undecodable(str(error), bytes(item)))
         return objects, bad
@@ -168,6 +168,13 @@ def is_status(body: bytes) -> bool:
 
 class _KindOnly(msgspec.Struct, gc=False):
     kind: str = ""
+
+
+def _named(data: msgspec.Raw, kind: Kind) -> Object:
+    obj = decode_object(data, kind)
+    if not obj.metadata.name:
+        raise DecodeError("object without a name")
+    return obj
 
 
 def _head_of_list(body: bytes) -> _ListMeta:

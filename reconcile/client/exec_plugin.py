@@ -31,10 +31,12 @@ OUTPUT_BYTES_MAX = 1024 * 1024
 
 _MESSAGE_LENGTH_MAX = 300
 
-_SECRET_NAMED = re.compile(
-    r"(?i)((?:token|secret|passw(?:or)?d|passphrase|credential|api[-_]?key|authorization|bearer|basic|cookie)\w*[\"']?\s*[:=]?\s*)\S+"
+_SECRETS = (
+    re.compile(r"(?i)((?:authorization|cookie)\w*[\"']?\s*[:=]).*"),  # headers: the rest of the line
+    re.compile(r"(?i)\b((?:bearer|basic)\s+)\S+"),
+    re.compile(r"(?i)((?:token|secret|passw(?:or)?d|passphrase|credential|key)\w*[\"']?\s*[:=]\s*)\S+"),
+    re.compile(r"()[^\s\"'=:,;()\[\]{}]{16,}"),  # long words look like secrets
 )
-_SECRET_LOOKING = re.compile(r"[^\s\"'=:,]{16,}")
 
 
 @attrs.frozen
@@ -106,9 +108,9 @@ async def run_plugin(auth: ExecAuth, *, timeout_seconds: float = EXEC_SECONDS_MA
 
 def redact(text: str) -> str:
     """One line of at most 300 characters, without what follows a secret's name or looks like a secret."""
-    line = " ".join(text.split())
-    line = _SECRET_LOOKING.sub("[redacted]", _SECRET_NAMED.sub(r"\1[redacted]", line))
-    return line[:_MESSAGE_LENGTH_MAX]
+    for pattern in _SECRETS:
+        text = pattern.sub(r"\1[redacted]", text)
+    return " ".join(text.split())[:_MESSAGE_LENGTH_MAX]
 
 
 async def _bounded(stream: asyncio.StreamReader | None) -> bytes:

@@ -21,7 +21,7 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -251,7 +251,7 @@ class KubernetesTransport:
         return datetime.fromtimestamp(said.timestamp() + self._clock.monotonic() - self._date_at, said.tzinfo)
 
     async def _refresh_oidc(self, auth: OIDCAuth) -> OIDCAuth:
-        from kubernetes_asyncio.config.openid import OpenIDRequestor  # noqa: PLC0415  0.35 s and 65 MB
+        from kubernetes_asyncio.config.openid import OpenIDRequestor  # noqa: PLC0415  0.35 s and 39 MB
 
         make_connector = self._aiohttp.TCPConnector
         context = ssl.create_default_context(
@@ -296,7 +296,7 @@ class _Stream:
         self._waiting_since: float | None = None
         self._timer = self._loop.call_later(self._idle_seconds_max, self._look)
 
-    async def chunks(self, *, idle_seconds_max: float | None = None) -> AsyncIterator[bytes]:
+    async def chunks(self, *, idle_seconds_max: float | None = None) -> AsyncGenerator[bytes, None]:
         if idle_seconds_max is not None:
             self.set_idle_deadline(idle_seconds_max)
         content = self._response.content
@@ -358,7 +358,7 @@ def _reason(aiohttp: Any, error: Any, config: ClusterConfig, proxy: str | None) 
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return False, f"cannot resolve {urlsplit(config.server).hostname}"
     if isinstance(error, aiohttp.ClientConnectorError):
-        reason = error.os_error.strerror or str(error.os_error)
+        reason = os.strerror(error.os_error.errno) if error.os_error.errno else str(error.os_error)
         through = "" if proxy is None else " (through a proxy)"
         return False, f"cannot connect{through}: {reason}"
     if isinstance(error, aiohttp.ServerDisconnectedError):

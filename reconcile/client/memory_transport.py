@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
@@ -54,7 +54,11 @@ class MemoryTransport:
             raise TransportError(f"{request}: no answer in time") from None
         if isinstance(answer, HTTPResponse):
             answer = StreamedResponse(_once(answer.body), answer.status, answer.headers)
-        yield _MemoryStream(answer, str(request))
+        try:
+            yield _MemoryStream(answer, str(request))
+        finally:
+            if isinstance(answer.body, AsyncGenerator):
+                await answer.body.aclose()
 
     async def aclose(self) -> None:
         """Nothing to close."""
@@ -68,17 +72,17 @@ class _MemoryStream:
         self._what = what
         self._idle_seconds_max: float | None = None
 
-    async def chunks(self, *, idle_seconds_max: float | None = None) -> AsyncIterator[bytes]:
+    async def chunks(self, *, idle_seconds_max: float | None = None) -> AsyncGenerator[bytes, None]:
         if idle_seconds_max is not None:
             self._idle_seconds_max = idle_seconds_max
         while True:
             try:
                 async with asyncio.timeout(self._idle_seconds_max):
-                    chunk = await anext(self._body, b"")
+                    chunk = await anext(self._body)
+            except StopAsyncIteration:
+                return
             except TimeoutError:
                 raise TransportError(f"{self._what}: silent for {self._idle_seconds_max:g} s, given up") from None
-            if not chunk:
-                return
             yield chunk
 
     def set_idle_deadline(self, seconds: float) -> None:

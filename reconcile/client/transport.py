@@ -6,7 +6,7 @@ for tests and for the embedded cluster).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -48,7 +48,7 @@ class ByteStream(Protocol):
     @property
     def headers(self) -> Mapping[str, str]: ...
 
-    def chunks(self, *, idle_seconds_max: float | None = None) -> AsyncIterator[bytes]:
+    def chunks(self, *, idle_seconds_max: float | None = None) -> AsyncGenerator[bytes, None]:
         """Chunks as they come. Raises TransportError when cut, or silent for more than ``idle_seconds_max``."""
         ...
 
