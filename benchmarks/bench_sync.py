@@ -20,15 +20,15 @@ from pathlib import Path
 from typing import Any
 
 import report
-from reconcile.client.connect import connect
 
 from reconcile.client import writes
-from reconcile.client.config import ClusterConfig
+from reconcile.client.config import load_config
+from reconcile.client.connect import connect
 from reconcile.model.key import ObjectKey
 from reconcile.model.object import from_plain
 from reconcile.model.resource import Kind
 from reconcile.model.write import Applied
-from reconcile.testing.envtest.control_plane import ControlPlane, ControlPlaneConfig
+from reconcile.testing.envtest import ControlPlane, ControlPlaneConfig
 
 HERE = Path(__file__).resolve().parent
 PEERS = HERE / "peers"
@@ -74,7 +74,7 @@ def pod(namespace: str, name: str, number: int) -> dict[str, Any]:
 
 async def fill(kubeconfig: Path, count: int) -> None:
     """Create the Pods."""
-    client = connect(ClusterConfig.from_kubeconfig(kubeconfig))
+    client = connect(load_config(kubeconfig))
     async with client:
         namespaces = await client.resource(Kind.parse("v1/Namespace"))
         pods = await client.resource(Kind.parse("v1/Pod"))
@@ -179,7 +179,7 @@ async def run(count: int, rounds: int, only: Callable[[str], bool]) -> None:
                 figures = await asyncio.to_thread(measure, command, control_plane.admin_kubeconfig, count)
                 results[name].append(figures)
                 say(f"round {number + 1}/{rounds} {name:20} {figures}")
-        release = control_plane.release
+        release = control_plane.rest.request("GET", "/version")["gitVersion"]
     figures_of = [
         {"name": name, "title": title, "median": report.medians(results[name]), "rounds": results[name]}
         for name, title, _ in chosen

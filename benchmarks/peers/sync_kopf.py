@@ -11,11 +11,10 @@ WANTED = int(sys.argv[1])
 
 
 async def main() -> None:
-    registry = kopf.OperatorRegistry()
     seen: set[tuple[str, str]] = set()
     complete = asyncio.Event()
 
-    @kopf.index("pods", registry=registry)
+    @kopf.index("pods")
     def pods(namespace: str, name: str, body: kopf.Body, **_: Any) -> dict[tuple[str, str], kopf.Body]:
         seen.add((namespace, name))
         if len(seen) == WANTED:
@@ -26,10 +25,12 @@ async def main() -> None:
     settings.posting.enabled = False
     stop = asyncio.Event()
     measurement = Measurement.begin()
-    operator = asyncio.create_task(
-        kopf.operator(registry=registry, settings=settings, clusterwide=True, standalone=True, stop_flag=stop)
-    )
-    await complete.wait()
+    operator = asyncio.create_task(kopf.operator(settings=settings, clusterwide=True, standalone=True, stop_flag=stop))
+    done = asyncio.create_task(complete.wait())
+    await asyncio.wait([operator, done], return_when=asyncio.FIRST_COMPLETED)
+    if operator.done():
+        operator.result()
+        raise SystemExit("the operator ended before its index was complete")
     measurement.end()
     await asyncio.sleep(SETTLE_SECONDS)
     measurement.report(len(seen))
