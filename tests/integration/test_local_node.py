@@ -129,6 +129,11 @@ def phase(*phases: str) -> Callable[[Object], bool]:
     return lambda pod: pod.field("status").get("phase") in phases
 
 
+def is_ready(pod: Object) -> bool:
+    conditions = pod.field("status").get("conditions", ())
+    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+
+
 def all_processes() -> list[str]:
     return [path.name for path in Path("/proc").iterdir() if path.name.isdigit()]
 
@@ -222,17 +227,19 @@ async def test_a_node_gets_ready_runs_pods_and_leaves_nothing(
         await node.start()
         await node.wait_ready(timeout_seconds=SECONDS_MAX)
         with capsys.disabled():
-            print(f"\nReady after {time.monotonic() - started:.2f} s", end=" ")  # noqa: T201  a figure to see in every log
+            print(f"\nReady after {time.monotonic() - started:.2f} s", end=" ")
 
         fails = await create_pod(client, space, "fails", space, "sh", "-c", "echo said; exit 3")
         succeeds = await create_pod(client, space, "succeeds", space, "true")
-        runs = await create_pod(client, space, "runs", space, "sleep", "1000")
+        probed = {"name": "main", "image": "busybox:1", "command": ["sleep", "1000"]}
+        probed["readinessProbe"] = {"exec": {"command": ["true"]}, "periodSeconds": 1}
+        runs = await create_pod(client, space, "runs", space, containers=[probed])
         failed = await until(client, fails, phase("Failed", "Succeeded"))
         [container] = failed.field("status")["containerStatuses"]
         assert container["state"]["terminated"]["exitCode"] == 3
         assert failed.field("status")["phase"] == "Failed"
         await until(client, succeeds, phase("Succeeded"))
-        await until(client, runs, phase("Running"))
+        await until(client, runs, is_ready)
 
         log = await client.request(HTTPRequest("GET", f"/api/v1/namespaces/{space}/pods/fails/log", accept="*/*"))
         assert log.body == b"said\n"
@@ -422,6 +429,14 @@ async def test_what_cannot_be_started_is_refused_in_plain_words(cluster: Control
     missing = LocalNode(space, kubeconfig=tmp_path / "none", kubelet=tmp_path / "none")
     with pytest.raises(ConfigurationError, match=f"node {space}: kubeconfig .*/none is not a file"):
         await missing.start()
+    own = Path("/var/lib/kubelet/kubeconfig")
+    if own.parent.is_dir() and not own.exists():
+        own.write_text("")
+        try:
+            with pytest.raises(ConfigurationError, match="would be hidden by the node's own directory"):
+                await LocalNode(space, kubeconfig=own, kubelet=tmp_path / "none").start()
+        finally:
+            own.unlink()
     (tmp_path / "node").mkdir()
     (tmp_path / "node" / "precious").write_text("data")
     with pytest.raises(ConfigurationError, match="is not empty"):

@@ -15,6 +15,7 @@ import pytest_asyncio
 from reconcile.nodes import MachineError, missing_requirements
 from reconcile.nodes.machine.process import Supervisor
 from reconcile.nodes.machine.slot import take_slot
+from reconcile.nodes.machine.supervisor import remove_remains
 
 pytestmark = [pytest.mark.nodes, pytest.mark.asyncio]
 
@@ -178,7 +179,25 @@ async def test_a_killed_supervisor_takes_the_children_with_it(tmp_path: Path):
         await supervisor.guard(anyio.sleep_forever())
     with pytest.raises(MachineError):
         await supervisor.start("late", ["true"], grace_seconds=1)
-    await supervisor.close(30.0)
+    with pytest.raises(MachineError, match="supervisor was killed; the next node removes what is left"):
+        await supervisor.close(30.0)
+    assert directory.exists()
+    remove_remains(directory, slot.address)
+
+
+async def test_one_task_may_stop_what_another_waits_for(supervisor: Supervisor):
+    """As when a test gives up on a node that does not get ready."""
+    await supervisor.start("service", ["sleep", "1000"], grace_seconds=1)
+
+    async def wait() -> None:
+        with pytest.raises(MachineError, match=r"service ended with -15|the node has ended"):
+            await supervisor.guard(anyio.sleep_forever())
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(wait)
+        group.start_soon(wait)
+        await anyio.wait_all_tasks_blocked()
+        await supervisor.close(30.0)
 
 
 def members(namespace: Path) -> list[str]:

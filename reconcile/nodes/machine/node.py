@@ -128,8 +128,7 @@ class LocalNode:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with anyio.CancelScope(shield=True):
-            await self.stop()
+        await self.stop()
 
     async def start(self) -> None:
         """Start containerd, load the images, start the kubelet. The Node registers soon after.
@@ -145,6 +144,10 @@ class LocalNode:
         for file, what in ((self._kubeconfig, "kubeconfig"), (self._binary, "kubelet")):
             if not file.is_file():
                 raise ConfigurationError(f"node {self.name}: {what} {file} is not a file")
+            if any(file.resolve().is_relative_to(own) for own in OWN_DIRECTORIES):
+                raise ConfigurationError(
+                    f"node {self.name}: {what} {file} would be hidden by the node's own directory; put it elsewhere"
+                )
         directory = self._make_directory()
         containerd = Containerd(VIEW, programs)
         try:
@@ -180,8 +183,7 @@ class LocalNode:
         try:
             await self._start(self._supervisor, containerd, kubelet, slot.address)
         except BaseException:
-            with anyio.CancelScope(shield=True):
-                await self.stop()
+            await self.stop()
             raise
 
     async def _start(self, supervisor: Supervisor, containerd: Containerd, kubelet: Kubelet, address: str) -> None:
@@ -236,9 +238,14 @@ class LocalNode:
             MachineError: something was left, or had to be killed.
             ApiError: the Node cannot be deleted.
         """
-        supervisor, self._supervisor = self._supervisor, None
+        supervisor = self._supervisor
         if supervisor is not None:
-            await supervisor.close(STOP_SECONDS_MAX)
+            try:
+                with anyio.CancelScope(shield=True):
+                    await supervisor.close(STOP_SECONDS_MAX)
+            finally:
+                if supervisor.has_ended:
+                    self._supervisor = None
         if delete_with is not None:
             async with connect(load_config(delete_with)) as client:
                 await delete_node(client, self.name)

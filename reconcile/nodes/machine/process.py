@@ -38,9 +38,7 @@ class Supervisor:
     Guarantees:
         * Ends with this process, however this process ends, and leaves nothing (``supervisor.py`` says how).
         * Bound to no event loop and to no task: a node may be started in one loop and stopped in another.
-
-    Assumptions:
-        One task at a time waits for an answer.
+        * Several tasks may wait at once: one may stop the node while another waits for it to be ready.
     """
 
     directory: Path
@@ -51,6 +49,9 @@ class Supervisor:
     _exited: dict[str, int] = attrs.Factory(dict)
     _services: set[str] = attrs.Factory(set)
     _has_ended: bool = False
+    _has_removed: bool = False
+    _reads: int = 0
+    _reading: anyio.Lock = attrs.Factory(anyio.Lock)
 
     @classmethod
     def spawn(cls, directory: Path, view: Path, slot: Slot, binds: Mapping[Path, str]) -> Supervisor:
@@ -163,8 +164,9 @@ class Supervisor:
             self.kill()
             await self._until_ended()
             raise MachineError(f"{self.directory}: killed, since it did not stop within {timeout_seconds} s") from None
-        if "left" in self._failed:
-            raise MachineError(f"removing the node in {self.directory}: {self._failed['left']}")
+        if not self._has_removed:
+            reason = self._failed.get("left", "its supervisor was killed; the next node removes what is left")
+            raise MachineError(f"removing the node in {self.directory}: {reason}")
 
     def kill(self) -> None:
         """Kill every process at once. Returns before they are gone: ``close`` waits for that."""
@@ -206,7 +208,14 @@ class Supervisor:
             await self._read()
 
     async def _read(self) -> None:
-        """Wait for answers and note them."""
+        """Wait for answers and note them. Returns when anybody has noted some."""
+        reads = self._reads
+        async with self._reading:
+            if reads == self._reads:
+                await self._read_alone()
+                self._reads += 1
+
+    async def _read_alone(self) -> None:
         stdout = self._process.stdout
         if stdout is None or stdout.closed:
             return
@@ -232,6 +241,6 @@ class Supervisor:
                 case ["left", reason]:
                     self._failed["left"] = reason
                 case ["removed"]:
-                    continue
+                    self._has_removed = True
                 case words:
                     raise MachineError(f"{self.directory}: the supervisor said {words}")

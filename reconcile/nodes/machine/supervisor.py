@@ -177,6 +177,8 @@ def _inner(directory: Path, view: str, binds: list[tuple[str, str]], owner: int)
     try:
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # The owner's may be stricter than what a container that is not root can live with.
+        os.umask(0o022)
         _unshare(CLONE_NEWNS)
         # Private first, so that nothing reaches the host; then shared among the node's own namespaces, which a volume
         # mount with ``mountPropagation: Bidirectional`` needs.
@@ -261,7 +263,7 @@ def main(arguments: list[str]) -> int:
         _unshare(CLONE_NEWPID)
     except OSError as error:
         _answer("failed", "supervisor", str(error))
-        return 1
+        return _remove(Path(directory), address, lock)
     inner = os.fork()
     if inner == 0:
         _inner(Path(directory), view, binds, owner)
@@ -274,10 +276,15 @@ def main(arguments: list[str]) -> int:
     for number in asked_to_end:
         signal.signal(number, signal.SIG_IGN)
     os.waitpid(inner, 0)
-    problems = remove_remains(Path(directory), address)
+    return _remove(Path(directory), address, lock)
+
+
+def _remove(directory: Path, address: str, lock: int) -> int:
+    problems = remove_remains(directory, address)
     if problems:
         _answer("left", "; ".join(problems))
         return 1
+    # The slot's next holder has nothing to remove.
     os.ftruncate(lock, 0)
     _answer("removed")
     return 0
