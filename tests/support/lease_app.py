@@ -17,9 +17,9 @@ WRITE_SECONDS = 0.2
 app = App("lease-test")
 
 
-@app.controller("v1/ConfigMap", labels="role=counter", read_own_writes=False)
+@app.controller("v1/ConfigMap", labels="role=counter", where=lambda delta: delta.old is None, read_own_writes=False)
 async def count(obj: Object, ctx: Context) -> Result:
-    """Write, again and again."""
+    """Write, again and again, but not because of what was just written."""
     await ctx.patch(obj, MergePatch({"data": {"token": str(ctx.fencing_token), "run": ctx.reconcile_id}}))
     return Result(requeue_after_seconds=WRITE_SECONDS)
 
