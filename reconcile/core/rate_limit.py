@@ -88,11 +88,22 @@ class TokenBucket:
 
     def reserve(self, now: float) -> float:
         """Take one token, on credit if there is none; the seconds until it is paid for."""
+        self._fill(now)
+        self._tokens -= 1.0
+        return max(0.0, -self._tokens / self.per_second)
+
+    def take(self, now: float) -> bool:
+        """Take one token if there is one."""
+        self._fill(now)
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True
+
+    def _fill(self, now: float) -> None:
         if self._at is not None:
             self._tokens = min(float(self.burst), self._tokens + max(0.0, now - self._at) * self.per_second)
         self._at = now if self._at is None else max(self._at, now)
-        self._tokens -= 1.0
-        return max(0.0, -self._tokens / self.per_second)
 
 
 class DefaultLimiter:

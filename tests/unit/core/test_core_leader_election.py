@@ -197,9 +197,9 @@ def test_the_own_name_of_an_earlier_life_is_waited_for():
 
 def test_a_released_lease_is_free_and_one_whose_holder_was_cleared_is_not():
     """The mark must fit the transitions; client-go's release carries none and is waited for."""
-    for annotations, free in ((None, False), ({RELEASED_ANNOTATION: "3"}, False), ({RELEASED_ANNOTATION: "4"}, True)):
+    for marks, free in ((None, False), ({RELEASED_ANNOTATION: "3"}, False), ({RELEASED_ANNOTATION: "4"}, True)):
         election = Election(CONFIG)
-        election.seen(lease("1", annotations, holderIdentity="", leaseTransitions=4), 0.0, 0.0)
+        election.seen(lease("1", marks, holderIdentity="", leaseTransitions=4), 0.0, 0.0)
         effect = election.next(0.0, WALL)
         assert isinstance(effect, Write) == free
         if free:
