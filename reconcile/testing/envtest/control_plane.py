@@ -64,6 +64,7 @@ class ControlPlane:
         self._programs: Programs | None = None
         self._rest: Rest | None = None
         self._admin_kubeconfig: Path | None = None
+        self._release: str | None = None
 
     def __repr__(self) -> str:
         where = f"{self.url} in {self.directory}" if self._rest else "not started"
@@ -154,6 +155,11 @@ class ControlPlane:
     def directory(self) -> Path:
         """Data, credentials, and ``NAME.log`` of each program."""
         return _started(self._directory)
+
+    @property
+    def release(self) -> str:
+        """What the API server says it is, such as ``1.37.2``."""
+        return _started(self._release)
 
     @property
     def url(self) -> str:
@@ -282,11 +288,13 @@ class ControlPlane:
 
     async def _start_programs(self) -> None:
         programs = self._held()
-        await programs.stop(list(programs.supervision.status()))  # what a holder left that died while it started them
-        self._credentials = Credentials.load_or_create(self.directory, SYSTEM_CLOCK.wall())
+        await programs.stop_all()  # what a holder left that died while it started them
+        self._credentials = await to_thread.run_sync(Credentials.load_or_create, self.directory, SYSTEM_CLOCK.wall())
         await programs.start_etcd(self._binaries["etcd"])
         self._rest = await programs.start_apiserver(self._binaries["kube-apiserver"], self._credentials)
         self._admin_kubeconfig = self.kubeconfig(user=ADMINISTRATOR, groups=[ADMINISTRATORS])
+        version = await to_thread.run_sync(self._rest.request, "GET", "/version")
+        self._release = version["gitVersion"].removeprefix("v")
         if self.config.scheduler:
             kubeconfig = self.kubeconfig(user="system:kube-scheduler")
             await programs.start_scheduler(self._binaries["kube-scheduler"], self._credentials, kubeconfig)
@@ -312,6 +320,7 @@ class ControlPlane:
         """Write down, for other processes, what they need to know; its presence says that all is ready."""
         state = {
             "config": attrs.asdict(self.config, filter=attrs.filters.exclude("directory")),
+            "release": self.release,
             "port": self.rest.port,
             "admin_kubeconfig": str(self.admin_kubeconfig),
             "binaries": {name: str(path) for name, path in self._binaries.items()},
@@ -325,6 +334,7 @@ class ControlPlane:
         except FileNotFoundError:
             return False
         self.config = ControlPlaneConfig(**state["config"], directory=self.config.directory)
+        self._release = state["release"]
         self._credentials = Credentials.load(self.directory)
         self._rest = Rest.to(state["port"], self._credentials)
         self._admin_kubeconfig = Path(state["admin_kubeconfig"])

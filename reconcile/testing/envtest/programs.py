@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import socket
 from collections.abc import Callable, Sequence
@@ -39,7 +40,8 @@ class Programs:
 
     async def start_etcd(self, binary: Path) -> None:
         """Start etcd and wait until it listens."""
-        self.supervision.start("etcd", [str(binary), *arguments.etcd_arguments()], last=True)
+        argv = [str(binary), *arguments.etcd_arguments()]
+        await to_thread.run_sync(functools.partial(self.supervision.start, "etcd", argv, last=True))
         await self.wait("etcd to listen", (self.directory / arguments.ETCD_SOCKET).exists)
 
     async def start_apiserver(self, binary: Path, credentials: Credentials) -> Rest:
@@ -90,6 +92,10 @@ class Programs:
         """Stop programs and wait until they have ended."""
         await to_thread.run_sync(self.supervision.stop, names)
 
+    async def stop_all(self) -> None:
+        """Stop every program and wait until they have ended."""
+        await to_thread.run_sync(lambda: self.supervision.stop(list(self.supervision.status())))
+
     def check(self) -> None:
         """Do nothing while every program runs.
 
@@ -106,11 +112,13 @@ class Programs:
         Raises:
             ControlPlaneError: the time is up, or a program has ended.
         """
-        deadline = SYSTEM_CLOCK.monotonic() + START_SECONDS_MAX
-        while True:
+
+        def ask() -> bool:
             self.check()
-            if await to_thread.run_sync(is_true):
-                return
+            return is_true()
+
+        deadline = SYSTEM_CLOCK.monotonic() + START_SECONDS_MAX
+        while not await to_thread.run_sync(ask):
             if SYSTEM_CLOCK.monotonic() > deadline:
                 logs = "\n".join(self._log_end(name) for name in self.supervision.status())
                 raise ControlPlaneError(f"waited {START_SECONDS_MAX:.0f} s in vain for {what}\n{logs}")
@@ -127,7 +135,7 @@ class Programs:
         for _ in range(_PORT_ATTEMPTS_MAX):
             port = _free_port()
             rest = Rest.to(port, credentials) if name == "kube-apiserver" else Rest.anonymous(port, credentials)
-            self.supervision.start(name, command(port))
+            await to_thread.run_sync(self.supervision.start, name, command(port))
             try:
                 await self.wait(f"{name} to be ready", _Probe(rest, path))
             except ControlPlaneError as error:

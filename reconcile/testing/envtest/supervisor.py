@@ -60,6 +60,7 @@ class Supervisor:
         self._keep = keep
         self._programs: dict[str, _Program] = {}
         self._holders: dict[socket.socket, _Holder] = {}
+        self._leaving: list[socket.socket] = []  # the last holder, who may wait for the end
         self._detached = False
         self._ending = False
         self._selector = selectors.DefaultSelector()
@@ -77,16 +78,18 @@ class Supervisor:
 
     def run(self) -> None:
         """Serve until nobody holds the control plane, then stop it and clean up."""
-        while not self._ending:
-            for key, _ in self._selector.select():
-                key.data(key.fileobj)
-        self._stop(list(self._programs))
-        if not self._keep:
-            shutil.rmtree(self._directory, ignore_errors=True)
+        try:
+            while not self._ending:
+                for key, _ in self._selector.select():
+                    key.data(key.fileobj)
+        finally:
+            self._stop(list(self._programs))
+            if not self._keep:
+                shutil.rmtree(self._directory, ignore_errors=True)
 
     def dismiss(self) -> None:
         """Close the connections: who waits for the end on one sees it now."""
-        for connection in self._holders:
+        for connection in [*self._holders, *self._leaving]:
             connection.close()
 
     def _accept(self, _: object) -> None:
@@ -115,7 +118,7 @@ class Supervisor:
             connection.sendall(json.dumps({"last": is_last}).encode() + b"\n")
         if is_last:
             self._ending = True
-            self._holders[connection] = holder  # it may wait for the end
+            self._leaving.append(connection)
         else:
             connection.close()
 
