@@ -11,8 +11,6 @@ Guarantees:
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
@@ -25,10 +23,11 @@ from reconcile.client import answers, codec, paths
 from reconcile.client.clock import LOOP_CLOCK, Clock
 from reconcile.client.codec import ListPage
 from reconcile.client.discovery import Discovery
+from reconcile.client.exchange import Exchange
 from reconcile.client.framing import LineSplitter
 from reconcile.client.transport import ByteStream, HTTPRequest, HTTPResponse, Transport
 from reconcile.errors import AlreadyExistsError, ApiError, ConflictError, DecodeError, NotFoundError, TransportError
-from reconcile.instrumentation.hooks import Hooks, RequestSent
+from reconcile.instrumentation.hooks import Hooks
 from reconcile.model import json
 from reconcile.model.key import ObjectKey
 from reconcile.model.object import Object, decode_object
@@ -39,17 +38,6 @@ from reconcile.model.write import Applied, Outcome, Refused, Unknown, Verb, Writ
 
 __all__ = ["Client", "ListPage", "ServerVersion", "WatchStream"]
 
-_log = logging.getLogger("reconcile.client")
-
-ATTEMPTS_MAX = 5
-"""How often one request is sent at most."""
-
-BACKOFF_SECONDS_FIRST, BACKOFF_SECONDS_MAX = 0.1, 5.0
-
-RETRY_SECONDS_MAX = 15.0
-"""After a network failure nothing is sent again later than that after the first attempt: the callers have their own
-backoff, and want to say that the server is away."""
-
 LIST_SECONDS_MAX = 60.0
 """A page of 500 large objects over a slow line."""
 
@@ -57,8 +45,6 @@ FIRST_BYTE_SECONDS_MAX = 30.0
 """Until a watch's headers: the API server sends them at once."""
 
 ERROR_BODY_BYTES_MAX = 256 * 1024
-WARNING_SECONDS = 3600.0
-WARNINGS_MAX = 256
 
 _METHODS = {Verb.CREATE: "POST", Verb.UPDATE: "PUT", Verb.PATCH: "PATCH", Verb.DELETE: "DELETE"}
 
@@ -118,10 +104,9 @@ class Client:
     ) -> None:
         self.name = name
         self._transport = transport
-        self._hooks = hooks or Hooks()
         self._clock = clock
+        self._exchange = Exchange(transport, hooks or Hooks(), clock, name)
         self._discovery = Discovery(self.request)
-        self._warned_at: dict[str, float] = {}
 
     def __repr__(self) -> str:
         return f"<Client of {self.name}>"
@@ -250,7 +235,7 @@ class Client:
                     answers.check(request, response)
                     raise answers.error_of(request, response)
                 answers.check(request, HTTPResponse(code, stream.headers, b""))
-                self._sent("WATCH", resource.group_resource, code, started)
+                self._exchange.report("WATCH", resource.group_resource, code, started)
                 started = -1.0
                 watch = WatchStream(stream, resource.kind)
                 try:
@@ -259,7 +244,7 @@ class Client:
                     await watch.aclose()
         finally:
             if started >= 0.0:
-                self._sent("WATCH", resource.group_resource, code, started)
+                self._exchange.report("WATCH", resource.group_resource, code, started)
 
     async def request(self, request: HTTPRequest) -> HTTPResponse:
         """Any request. Raises ApiError for a status of 400 and above, TransportError where no answer came."""
@@ -275,7 +260,7 @@ class Client:
         """
         request = HTTPRequest(_METHODS[write.verb], write.path, write.query, write.body, write.content_type)
         try:
-            response = await self._exchange(request, write.resource.group_resource)
+            response = await self._exchange.request(request, write.resource.group_resource)
             answers.check(request, response)
         except TransportError as error:
             if not error.may_have_arrived:
@@ -324,57 +309,11 @@ class Client:
     # -- one request ----------------------------------------------------------------------------------------------
 
     async def _checked(self, request: HTTPRequest, resource: str) -> HTTPResponse:
-        response = await self._exchange(request, resource)
+        response = await self._exchange.request(request, resource)
         answers.check(request, response)
         if response.status >= 400:
             raise answers.error_of(request, response)
         return response
-
-    async def _exchange(self, request: HTTPRequest, resource: str) -> HTTPResponse:
-        """Send, and send again what was certainly not executed."""
-        first = self._clock.monotonic()
-        attempt = 1
-        while True:
-            started = self._clock.monotonic()
-            try:
-                response = await self._transport.request(request)
-            except TransportError as error:
-                self._sent(request.method, resource, 0, started)
-                repeatable = not error.may_have_arrived or request.method == "GET"
-                late = self._clock.monotonic() - first > RETRY_SECONDS_MAX
-                if not repeatable or late or attempt >= ATTEMPTS_MAX:
-                    raise
-                delay = 0.0
-            except asyncio.CancelledError:
-                self._sent(request.method, resource, 0, started)
-                raise
-            else:
-                self._sent(request.method, resource, response.status, started)
-                self._note_warning(response)
-                wait = answers.retry_after(request, response)
-                if wait is None or attempt >= ATTEMPTS_MAX:
-                    return response
-                delay = wait
-            backoff = min(BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_FIRST * 2 ** (attempt - 1))
-            await self._clock.sleep(delay + backoff * (0.5 + self._clock.random() / 2))
-            attempt += 1
-
-    def _sent(self, method: str, resource: str, code: int, started: float) -> None:
-        self._hooks.emit(RequestSent(method, self.name, resource, code, self._clock.monotonic() - started))
-
-    def _note_warning(self, response: HTTPResponse) -> None:
-        """Log the server's warnings (deprecated APIs, unknown fields): each text once an hour."""
-        text = response.headers.get("warning", "")
-        if not text:
-            return
-        now = self._clock.monotonic()
-        if now - self._warned_at.get(text, -WARNING_SECONDS) < WARNING_SECONDS:
-            return
-        if len(self._warned_at) >= WARNINGS_MAX:
-            del self._warned_at[next(iter(self._warned_at))]
-        self._warned_at.pop(text, None)
-        self._warned_at[text] = now
-        _log.warning("the API server warns: %s", text[:500])
 
 
 def _query(**parameters: str) -> tuple[tuple[str, str], ...]:

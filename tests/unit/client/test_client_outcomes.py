@@ -24,7 +24,8 @@ from client_conversation import (
     refusal,
 )
 
-from reconcile.client.api import ATTEMPTS_MAX, Client
+from reconcile.client.api import Client
+from reconcile.client.exchange import ATTEMPTS_MAX
 from reconcile.client.memory_transport import MemoryTransport
 from reconcile.client.transport import HTTPRequest, HTTPResponse
 from reconcile.errors import (
