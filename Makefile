@@ -84,7 +84,7 @@ types: $(VENV)/.tools
 	$(call say,mypy --strict and pyright (about a minute))
 	@$(BIN)/mypy
 	@$(BIN)/mypy tests/typing examples
-	@$(BIN)/basedpyright
+	@$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 docs: $(VENV)/.tools
 	$(call say,documentation (half a minute))

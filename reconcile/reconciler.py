@@ -62,10 +62,10 @@ class Result:
         requeue_after_seconds: run the key again after that long even if nothing changes; None for never.
     """
 
-    requeue_after_seconds: float | None = attrs.field(default=None)
+    requeue_after_seconds: float | None = None
 
-    @requeue_after_seconds.validator
-    def _not_negative(self, _attribute: attrs.Attribute[Any], value: float | None) -> None:
+    def __attrs_post_init__(self) -> None:
+        value = self.requeue_after_seconds
         if value is not None and not 0 <= value < float("inf"):
             raise ValueError(f"Result.requeue_after_seconds is {value!r}: want seconds ≥ 0, or None for never")
 

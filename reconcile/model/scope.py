@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import attrs
 
@@ -20,10 +19,11 @@ class Scope:
 
     namespaces: tuple[str, ...] = attrs.field(default=(), converter=_sorted_set)
 
-    @namespaces.validator
-    def _no_empty_name(self, _attribute: attrs.Attribute[Any], value: tuple[str, ...]) -> None:
-        if "" in value:
-            raise UsageError(f"Scope.namespaces is {value!r}: an empty name; for all namespaces give none at all")
+    def __attrs_post_init__(self) -> None:
+        if "" in self.namespaces:
+            raise UsageError(
+                f"Scope.namespaces is {self.namespaces!r}: an empty name; for all namespaces give none at all"
+            )
 
     def covers(self, namespace: str) -> bool:
         """Whether objects of that namespace are watched (cluster-scoped objects, ``""``, only by an unbounded one)."""
