@@ -1,5 +1,7 @@
 """A control plane for tests: etcd, kube-apiserver, and on request kube-controller-manager and kube-scheduler.
 
+::
+
     async with ControlPlane(ControlPlaneConfig(controllers="*,-job-controller")) as control_plane:
         kubeconfig = control_plane.kubeconfig(user="alice", groups=["developers"])
 
