@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reconcile.client.codec import decode_status
 from reconcile.client.transport import HTTPRequest, HTTPResponse
-from reconcile.errors import ApiError, TransportError, api_error
+from reconcile.errors import ApiError, ConflictError, TransportError, api_error
 
 RETRY_AFTER_SECONDS_MAX = 60.0
 """What is believed of ``Retry-After``: servers have been seen to ask for years."""
@@ -33,11 +33,18 @@ def check(request: HTTPRequest, response: HTTPResponse) -> None:
 
 
 def error_of(request: HTTPRequest, response: HTTPResponse) -> ApiError:
-    """The refusal as an ApiError."""
+    """The refusal as an ApiError.
+
+    A patch whose metadata carry another uid than the object's is answered with 422 "field is immutable", though it is a
+    precondition that does not hold: a ConflictError, as for every other write.
+    """
     status = decode_status(response.status, response.body, response.headers.get("content-type", ""))
     seconds = _asked_seconds(response)
     if seconds is None and status.details is not None and status.details.retry_after_seconds > 0:
         seconds = min(float(status.details.retry_after_seconds), RETRY_AFTER_SECONDS_MAX)
+    causes = status.details.causes if status.details is not None else None
+    if status.code == 422 and any(cause.field == "metadata.uid" for cause in causes or ()):
+        return ConflictError(str(request), status, retry_after_seconds=seconds)
     return api_error(str(request), status, retry_after_seconds=seconds)
 
 

@@ -11,7 +11,7 @@ Guarantees:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Self
@@ -252,13 +252,18 @@ class Client:
 
     # -- writes ---------------------------------------------------------------------------------------------------
 
-    async def send(self, write: Write) -> Outcome:
+    async def send(self, write: Write, *, gate: Callable[[], None] | None = None) -> Outcome:
         """Send a write, and say how it ended. A caller that is cancelled meanwhile does not know.
+
+        Args:
+            write: what to send.
+            gate: called in the moment before anything leaves, at each attempt; what it raises reaches the caller.
 
         Raises:
             TransportError: it was certainly not sent (``may_have_arrived`` is False): no connection came about.
         """
-        request = HTTPRequest(_METHODS[write.verb], write.path, write.query, write.body, write.content_type)
+        method = _METHODS[write.verb]
+        request = HTTPRequest(method, write.path, write.query, write.body, write.content_type, gate=gate)
         try:
             response = await self._exchange.request(request, write.resource.group_resource)
             answers.check(request, response)
@@ -273,7 +278,7 @@ class Client:
             return Unknown(write, str(error_said))
         return Refused(write, error_said)
 
-    async def resolve(self, write: Write) -> Outcome:
+    async def resolve(self, write: Write, *, gate: Callable[[], None] | None = None) -> Outcome:
         """Ask again what became of a write whose answer was lost, by sending the identical request.
 
         Names are fixed and preconditions part of the request, so that a second execution changes nothing. Then:
@@ -283,7 +288,7 @@ class Client:
         Raises:
             TransportError: as ``send``.
         """
-        outcome = await self.send(write)
+        outcome = await self.send(write, gate=gate)
         if not isinstance(outcome, Refused):
             return outcome
         deletes = write.verb is Verb.DELETE or write.subresource == "eviction"

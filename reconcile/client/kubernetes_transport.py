@@ -21,7 +21,7 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -62,9 +62,32 @@ READ_BUFFER_BYTES = 256 * 1024
 IDLE_SECONDS_MAX = 230.0
 """A silent stream is given up: less than the 240–350 s after which load balancers cut it without a word."""
 
-_LARGE_BODY_BYTES = 1024 * 1024
 _TCP_PROBE_AFTER_SECONDS, _TCP_PROBE_SECONDS, _TCP_PROBES = 30, 10, 3
 _TCP_UNACKNOWLEDGED_MILLISECONDS = 60_000
+
+
+def _gated_payload(library: Any) -> Any:
+    """The class of a body that asks the request's gate in the same step in which it is written to the socket.
+
+    aiohttp holds the head back until the first byte of the body, so a gate that raises leaves nothing sent.
+    """
+
+    class GatedPayload(library.payload.BytesIOPayload):  # type: ignore[misc]  # aiohttp is imported late
+        def __init__(self, body: bytes, gate: Callable[[], None] | None, refusals: list[Exception]) -> None:
+            super().__init__(io.BytesIO(body))
+            self._gate = gate
+            self._refusals = refusals
+
+        async def write_with_length(self, writer: Any, content_length: int | None) -> None:
+            if self._gate is not None:
+                try:
+                    self._gate()
+                except Exception as refusal:
+                    self._refusals.append(refusal)
+                    raise
+            await super().write_with_length(writer, content_length)
+
+    return GatedPayload
 
 
 class KubernetesTransport:
@@ -76,6 +99,7 @@ class KubernetesTransport:
 
         self._aiohttp = aiohttp
         self._url_type = yarl.URL
+        self._payload_type = _gated_payload(aiohttp)
         self._config = config
         self._clock = clock
         self._proxy = proxy_for(config.server, proxy_url=config.proxy_url, environ=os.environ)
@@ -108,10 +132,10 @@ class KubernetesTransport:
             async with asyncio.timeout_at(deadline):
                 body = await self._read(response)
         except self._errors as error:
-            response.close()
+            _drop(response)
             raise self._failed(request, error) from error
         except BaseException:
-            response.close()
+            _drop(response)
             raise
         response.release()
         return HTTPResponse(response.status, _headers(response), body)
@@ -132,6 +156,7 @@ class KubernetesTransport:
             if session is not None:
                 await session.close()
         self._requests = self._watches = None
+        await self._clock.sleep(0.0)  # what was just dropped is closed by the loop's next turn
 
     # -- one request ----------------------------------------------------------------------------------------------
 
@@ -145,10 +170,10 @@ class KubernetesTransport:
                 renewed = await self._credentials.renew(authorization)
                 authorization = await self._credentials.header()
             except BaseException:
-                response.close()
+                _drop(response)
                 raise
             if renewed:
-                response.close()
+                _drop(response)
                 deadline = self._deadline(request)
                 response = await self._send(session, request, authorization, deadline)
         return response, deadline
@@ -162,11 +187,13 @@ class KubernetesTransport:
         headers = [("Accept", request.accept), ("Accept-Encoding", "identity"), *self._config.impersonate]
         if authorization:
             headers.append(("Authorization", authorization))
-        body: bytes | io.BytesIO | None = request.body or None
-        if body is not None:
+        body: aiohttp.payload.BytesIOPayload | None = None
+        refusals: list[Exception] = []
+        if request.body:
             headers.append(("Content-Type", request.content_type))
-            if len(request.body) > _LARGE_BODY_BYTES:
-                body = io.BytesIO(request.body)  # aiohttp warns of larger bytes
+            body = self._payload_type(request.body, request.gate, refusals)
+        elif request.gate is not None:
+            request.gate()
         try:
             async with asyncio.timeout_at(deadline):
                 response = await session.request(
@@ -180,10 +207,12 @@ class KubernetesTransport:
                     proxy=self._proxy,
                 )
         except self._errors as error:
+            if refusals:
+                raise refusals[0] from None
             raise self._failed(request, error) from error
         encoding = response.headers.get("Content-Encoding", "identity")
         if encoding != "identity":
-            response.close()
+            _drop(response)
             raise TransportError(f"{request.method} {self._url(request)}: the answer came as {encoding}, unasked")
         if date := response.headers.get("Date"):
             self._date, self._date_at = date, self._clock.monotonic()
@@ -328,7 +357,15 @@ class _Stream:
 
     def close(self) -> None:
         self._timer.cancel()
-        self._response.close()
+        _drop(self._response)
+
+
+def _drop(response: aiohttp.ClientResponse) -> None:
+    """Close the connection at once. A polite end of TLS would wait for the server, and outlive the session."""
+    connection = response.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
+    response.close()
 
 
 def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:

@@ -37,6 +37,8 @@ class MemoryTransport:
     async def request(self, request: HTTPRequest, /) -> HTTPResponse:
         try:
             async with asyncio.timeout(request.timeout_seconds):
+                if request.gate is not None:
+                    request.gate()
                 answer = await self._handler(request)
                 if isinstance(answer, HTTPResponse):
                     return answer

@@ -6,7 +6,7 @@ for tests and for the embedded cluster).
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -25,6 +25,9 @@ class HTTPRequest:
     accept: str = "application/json"
     timeout_seconds: float = 30.0
     """From sending to the last byte of the answer; for streams to the first byte of the headers."""
+    gate: Callable[[], None] | None = attrs.field(default=None, eq=False, repr=False)
+    """Called each time the request is about to be written to the socket. What it raises reaches the caller, and nothing
+    is sent: so a leader that slept while it waited for a connection, or between two attempts, writes nothing."""
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"

@@ -75,11 +75,12 @@ def patch(
         key: which object.
         patch: one of the four kinds of patch.
         subresource: ``status``, ``scale``, or empty.
-        uid: refuse (409) if the object of that name is another one by now.
-        resource_version: refuse (409) if the object has changed since.
+        uid: refuse (ConflictError) if the object of that name is another one by now.
+        resource_version: refuse (ConflictError) if the object has changed since.
         field_manager: who owns the fields; an ApplyPatch names its own.
 
-    A JSONPatch states both preconditions as leading ``test`` operations, which the server answers with 422.
+    A JSONPatch states both preconditions as leading ``test`` operations. Of those that fail the server says no more
+    than of any other operation that fails: InvalidError.
     """
     query = _field_manager(field_manager)
     wire: Any
