@@ -2,7 +2,7 @@
 
 Guarantees:
     * After ``update`` every index says what its function says of the new object; ``check`` proves it by recomputation.
-    * A function that raises keeps the object out of that index only; the failure is counted, the cache goes on.
+    * A function that raises keeps the object out of that index only; the fault is reported, the cache goes on.
     * A lookup costs what it returns.
 """
 
@@ -21,6 +21,14 @@ from reconcile.model.owner import controller_of
 
 IndexFunction: TypeAlias = Callable[[Object], Iterable[str]]
 """The values under which an object is found. Called once for each version of each object."""
+
+IndexFault: TypeAlias = Callable[[str, ObjectKey, Exception], None]
+"""Hears of an index function that raised: the index, the object, the exception."""
+
+
+def ignore(_index: str, _key: ObjectKey, _error: Exception) -> None:
+    """Hear of a fault and do nothing."""
+
 
 _NONE: Mapping[ObjectKey, None] = MappingProxyType({})
 
@@ -55,14 +63,15 @@ class Buckets:
 class NamedIndex:
     """One user-named index. The values of each object are remembered, so a function is called once a version."""
 
+    name: str
     function: IndexFunction
+    on_fault: IndexFault
     buckets: Buckets = attrs.field(factory=Buckets)
     values: dict[ObjectKey, tuple[str, ...]] = attrs.field(factory=dict)
-    failures: int = 0
 
     def update(self, key: ObjectKey, new: Object | None) -> None:
         before = self.values.get(key, ())
-        after = self._values_of(new)
+        after = self._values_of(key, new)
         if after == before:
             return
         for value in before:
@@ -74,13 +83,13 @@ class NamedIndex:
         else:
             self.values.pop(key, None)
 
-    def _values_of(self, new: Object | None) -> tuple[str, ...]:
+    def _values_of(self, key: ObjectKey, new: Object | None) -> tuple[str, ...]:
         if new is None:
             return ()
         try:
             return tuple(dict.fromkeys(self.function(new)))
-        except Exception:  # noqa: BLE001  user code on one object must not stop the cache
-            self.failures += 1
+        except Exception as error:  # noqa: BLE001  user code on one object must not stop the cache
+            self.on_fault(self.name, key, error)
             return ()
 
 
@@ -94,13 +103,14 @@ def owner_uid(obj: Object) -> str:
 class Indexes:
     """All indexes of one table."""
 
+    on_fault: IndexFault = ignore
     _by_namespace: Buckets = attrs.field(factory=Buckets)
     _by_owner: Buckets = attrs.field(factory=Buckets)
     _named: dict[str, NamedIndex] = attrs.field(factory=dict)
 
     def declare(self, name: str, function: IndexFunction, objects: Mapping[ObjectKey, Object]) -> None:
         """Add a named index over the objects present."""
-        index = NamedIndex(function)
+        index = NamedIndex(name, function, self.on_fault)
         for key, obj in objects.items():
             index.update(key, obj)
         self._named[name] = index
@@ -135,11 +145,6 @@ class Indexes:
             known = ", ".join(sorted(self._named)) or "none"
             raise UsageError(f"index {name!r} was not declared (declared: {known}); name it in indexes= of the watch")
         return index.buckets.under(value)
-
-    @property
-    def failures(self) -> int:
-        """How often an index function raised."""
-        return sum(index.failures for index in self._named.values())
 
     def check(self, objects: Mapping[ObjectKey, Object]) -> None:
         """Compares every index with its recomputation. Raises AssertionError."""

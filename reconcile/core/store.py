@@ -38,6 +38,26 @@ OBJECT_BYTES = 1500
 """Estimated memory of one cached object beside its raw JSON: struct, typed metadata, key, index entries (measured)."""
 
 
+class StoreListener(Protocol):
+    """Hears of single objects that could not be taken in as they came. Must not raise."""
+
+    def quarantined(self, key: ObjectKey, reason: str, /) -> None:
+        """An object that could not be decoded or transformed; its last good version stays."""
+        ...
+
+    def not_indexed(self, index: str, key: ObjectKey, error: Exception, /) -> None:
+        """An index function raised; the object is cached, but not found by that index."""
+        ...
+
+
+class Deaf:
+    """Hears nothing."""
+
+    def quarantined(self, key: ObjectKey, reason: str, /) -> None: ...
+
+    def not_indexed(self, index: str, key: ObjectKey, error: Exception, /) -> None: ...
+
+
 def version_number(version: str) -> int | None:
     """A resourceVersion as a number, or None where it cannot be compared (KEP-5504)."""
     return int(version) if version.isdecimal() and version.isascii() and len(version) <= VERSION_DIGITS_MAX else None
@@ -79,11 +99,23 @@ class StoreReader(Protocol):
 class Table:
     """The objects of one partition, and the version that they are at."""
 
-    __slots__ = ("bytes_raw", "ignored", "indexes", "objects", "quarantined", "resource_version", "transform")
+    __slots__ = (
+        "_listener",
+        "bytes_raw",
+        "ignored",
+        "indexes",
+        "objects",
+        "quarantined",
+        "resource_version",
+        "transform",
+    )
 
-    def __init__(self, indexes: Mapping[str, IndexFunction], transform: Transform | None) -> None:
+    def __init__(
+        self, indexes: Mapping[str, IndexFunction], transform: Transform | None, listener: StoreListener
+    ) -> None:
         self.objects: dict[ObjectKey, Object] = {}
-        self.indexes = Indexes()
+        self._listener = listener
+        self.indexes = Indexes(listener.not_indexed)
         for name, function in indexes.items():
             self.indexes.declare(name, function, {})
         self.quarantined: dict[ObjectKey, str] = {}
@@ -129,7 +161,7 @@ class Table:
             try:
                 obj = self.transform(obj)
             except Exception as error:  # noqa: BLE001  user code on one object must not stop the cache
-                self.quarantined[key] = f"transform raised {type(error).__name__}: {error}"
+                self._isolate(key, f"transform raised {type(error).__name__}: {error}")
                 return
         if self.quarantined:
             self.quarantined.pop(key, None)
@@ -158,10 +190,14 @@ class Table:
 
     def quarantine(self, event: Undecodable) -> None:
         """The newest version of this object cannot be read; the last good one stays."""
-        if event.name:
-            self.quarantined[ObjectKey(event.namespace, event.name)] = event.reason
+        self._isolate(ObjectKey(event.namespace, event.name), event.reason)
         if event.resource_version:
             self.resource_version = event.resource_version
+
+    def _isolate(self, key: ObjectKey, reason: str) -> None:
+        if key.name:  # else nobody can tell whose bytes these were
+            self.quarantined[key] = reason
+        self._listener.quarantined(key, reason)
 
 
 class Replacement:
@@ -252,7 +288,9 @@ class Store:
         *,
         indexes: Mapping[str, IndexFunction] | None = None,
         transform: Transform | None = None,
+        listener: StoreListener | None = None,
     ) -> None:
+        self._listener = listener if listener is not None else Deaf()
         self._functions: dict[str, IndexFunction] = dict(indexes or {})
         self._transform = transform
         self._tables = {partition: self.new_table() for partition in partitions}
@@ -305,11 +343,6 @@ class Store:
         """How many events were older than, or the same as, what is stored."""
         return sum(table.ignored for table in self._tables.values())
 
-    @property
-    def index_failures(self) -> int:
-        """How often an index function raised."""
-        return sum(table.indexes.failures for table in self._tables.values())
-
     # -- writing: the informer's own ---------------------------------------------------------------------------
 
     def declare_index(self, name: str, function: IndexFunction) -> None:
@@ -339,7 +372,7 @@ class Store:
 
     def new_table(self) -> Table:
         """An empty table with the store's indexes."""
-        return Table(self._functions, self._transform)
+        return Table(self._functions, self._transform, self._listener)
 
     def promote(self, partition: str, table: Table) -> None:
         """Put a whole new table in the place of a partition's."""

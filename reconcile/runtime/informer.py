@@ -25,8 +25,9 @@ from reconcile.core.index import IndexFunction
 from reconcile.core.reflector import SyncMode
 from reconcile.core.store import Store, StoreReader, Transform
 from reconcile.errors import NotSyncedError, UsageError
-from reconcile.instrumentation.hooks import ComponentFailed, Hooks
+from reconcile.instrumentation.hooks import ComponentFailed, Hooks, Quarantined
 from reconcile.model.delta import Delta
+from reconcile.model.key import ObjectKey
 from reconcile.model.resource import Resource
 from reconcile.model.scope import Scope
 from reconcile.model.selector import LabelSelector, check_field_selector
@@ -48,7 +49,6 @@ class InformerStatistics:
     quarantined: int
     relists: int
     ignored_events: int
-    index_failures: int
     has_synced: bool
     last_event_age_seconds: float | None
 
@@ -98,10 +98,10 @@ class Informer:
         """True during a subscriber's call whose deltas are part of a first full state: nothing has changed, so the keys
         may wait behind those of changes."""
         self._selector = LabelSelector.parse(label_selector)
-        self._store = Store(scope.partitions, indexes=indexes, transform=transform)
+        self._hooks = hooks if hooks is not None else Hooks()
+        self._store = Store(scope.partitions, indexes=indexes, transform=transform, listener=self)
         self.resync_seconds = resync_seconds
         self._clock = clock
-        self._hooks = hooks if hooks is not None else Hooks()
         self._subscribers: list[Subscriber] = []
         self._progress: list[Callable[[], None]] = []
         self._synced = anyio.Event()
@@ -204,7 +204,6 @@ class Informer:
             quarantined=len(self._store.quarantined),
             relists=sum(reflector.relists for reflector in self._reflectors.values()),
             ignored_events=self._store.ignored,
-            index_failures=self._store.index_failures,
             has_synced=self.has_synced,
             last_event_age_seconds=self.last_event_age_seconds(self._clock.monotonic()),
         )
@@ -268,6 +267,17 @@ class Informer:
         """One namespace has its first full state."""
         if all(reflector.has_synced for reflector in self._reflectors.values()):
             self._synced.set()
+
+    # -- what the store tells ----------------------------------------------------------------------------------
+
+    def quarantined(self, key: ObjectKey, reason: str, /) -> None:
+        """Report an object that could not be decoded or transformed."""
+        self._hooks.emit(Quarantined(str(self.resource), key, reason))
+
+    def not_indexed(self, index: str, key: ObjectKey, error: Exception, /) -> None:
+        """Report an index function that raised."""
+        _log.error("%s: index %r raised on %s", self, index, key, exc_info=error)
+        self._hooks.emit(ComponentFailed(f"index {index} of {self.resource}", repr(error), 0.0))
 
     def _call(self, subscriber: Subscriber, deltas: Sequence[Delta], *, initial: bool) -> None:
         self.in_initial_sync = initial

@@ -8,6 +8,7 @@ The rules are in ``reconcile.core.reflector``. Here is what costs time:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, Protocol, assert_never
@@ -21,12 +22,13 @@ from reconcile.client.codec import ListPage
 from reconcile.core import reflector as machine
 from reconcile.core.store import Replacement, Store, version_number
 from reconcile.errors import ApiError, DecodeError, ReconcileError, TransportError
-from reconcile.instrumentation.hooks import Hooks, Quarantined, Relisted, WatchEnded
+from reconcile.instrumentation.hooks import Hooks, Relisted, WatchEnded
 from reconcile.model.delta import Delta
-from reconcile.model.key import ObjectKey
 from reconcile.model.resource import Resource
 from reconcile.model.watch_event import Bookmark, Deleted, ServerError, Undecodable, Upserted, WatchEvent
 from reconcile.runtime.clock import Clock
+
+_log = logging.getLogger("reconcile.reflector")
 
 PORTION = 500
 """Deltas told in one go: about 2 ms through an enqueue into the queue."""
@@ -226,10 +228,16 @@ class Reflector:
         self._replacement.add(objects)
         for item in bad:
             self._replacement.quarantine(item)
-            self._report(item)
 
     async def _promote(self, effect: machine.Promote) -> None:
         """Make the new list the cache, and tell what is different."""
+        if effect.went_back:
+            _log.warning(
+                "%s: the server's state went back from version %s to %s, as after a restore of etcd; it is believed",
+                self.view,
+                self._seen,
+                effect.resource_version,
+            )
         initial = not self.has_synced
         changes: Iterator[Delta] = self._replacement.promote(effect.resource_version)
         while portion := list(islice(changes, PORTION)):
@@ -335,10 +343,7 @@ class Reflector:
                     status.details.retry_after_seconds if status.details is not None else None,
                 )
                 return self._end(failed, reason)
-            case Undecodable():
-                self._report(event)
-                return []
-            case Upserted() | Deleted():
+            case Upserted() | Deleted() | Undecodable():
                 return []
             case _:
                 assert_never(event)
@@ -364,6 +369,3 @@ class Reflector:
     def _end(self, failed: machine.Failed, reason: Any) -> list[machine.Effect]:
         self._hooks.emit(WatchEnded(str(self.view.resource), reason, failed.message))
         return self._tell(failed)
-
-    def _report(self, item: Undecodable) -> None:
-        self._hooks.emit(Quarantined(str(self.view.resource), ObjectKey(item.namespace, item.name), item.reason))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 
-from reconcile.core.store import Store, version_number
+from reconcile.core.store import Deaf, Store, version_number
 from reconcile.errors import UsageError
 from reconcile.model.delta import Delta
 from reconcile.model.key import ObjectKey
@@ -272,16 +274,22 @@ def test_one_index_name_has_one_function() -> None:
 
 
 def test_an_index_function_that_raises_costs_its_object_the_index_only() -> None:
-    """The object is cached, the failure is counted."""
+    """The object is cached, the fault is reported."""
 
     def picky(obj: Object) -> list[str]:
         return [obj.labels["app"]]
 
-    store = Store(indexes={"app": picky})
+    class Listener(Deaf):
+        faults: ClassVar[list[str]] = []
+
+        def not_indexed(self, index: str, key: ObjectKey, error: Exception, /) -> None:
+            self.faults.append(f"{index} {key} {error!r}")
+
+    store = Store(indexes={"app": picky}, listener=Listener())
     store.apply([Upserted(pod("a", 1)), Upserted(pod("b", 2, labels={"app": "x"}))])
     assert len(store) == 2
     assert [obj.name for obj in store.indexed("app", "x")] == ["b"]
-    assert store.index_failures == 1
+    assert Listener.faults == ["app default/a KeyError('app')"]
 
 
 def test_bytes_follow_what_is_stored() -> None:

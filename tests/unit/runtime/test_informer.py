@@ -504,6 +504,31 @@ def test_a_transform_shrinks_what_is_stored() -> None:
     assert [obj.rest for obj in run.informer.store.list()] == [b"", b""]
 
 
+def test_a_transform_or_an_index_that_raises_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    """For its object alone; the informer goes on."""
+
+    def transform(obj: Object) -> Object:
+        if obj.name == "bad":
+            raise ValueError("transform")
+        return obj
+
+    def index(obj: Object) -> list[str]:
+        if obj.name == "odd":
+            raise ValueError("index")
+        return [obj.name]
+
+    run = converse(
+        [("LIST", page(10, pod("bad", 1), pod("odd", 2))), ("WATCH 10", stream(added(pod("good", 11)), HOLD))],
+        lambda run: settled(lambda: "good" in run.names, "the good one"),
+        transform=transform,
+        indexes={"mine": index},
+    )
+    assert run.names == ["good", "odd"]
+    assert [fact.key.name for fact in run.facts.of(Quarantined)] == ["bad"]
+    assert [fact.component for fact in run.facts.of(ComponentFailed)] == ["index mine of pods"]
+    assert "default/odd" in caplog.text
+
+
 def test_the_age_of_the_last_event_is_known() -> None:
     """None before the server's first word."""
 
