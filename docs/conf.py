@@ -13,7 +13,14 @@ author = "the Reconcile authors"
 project_copyright = author
 release = version = metadata.version("reconcile-k8s")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "command_help", "metrics_table"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "command_help",
+    "metrics_table",
+    "unlinked_annotations",
+]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build"]
 root_doc = "index"
@@ -40,4 +47,4 @@ napoleon_custom_sections = [("Guarantees", "notes_style"), ("Assumptions", "note
 
 nitpicky = True
 # Other projects' names are not linked: the build needs no network. Ours must resolve.
-nitpick_ignore_regex = [(r"py:.*", r"(?!reconcile\.).*"), (r"py:.*", r"reconcile\..*\.[KPT]")]
+nitpick_ignore_regex = [(r"py:.*", r"(?!reconcile\.).*"), (r"py:obj", r"reconcile\..*\.[KT]")]

@@ -11,6 +11,8 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+_PROGRAM = "import sys; from reconcile.cli.main import main; sys.exit(main())"
+
 
 class CommandHelp(SphinxDirective):
     """Runs ``reconcile ARGUMENTS --help`` and shows what it prints."""
@@ -23,7 +25,13 @@ class CommandHelp(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         words = self.arguments[0].split() if self.arguments else []
         answer = subprocess.run(  # noqa: S603  our own program
-            [sys.executable, "-c", "import sys; from reconcile.cli.main import main; sys.exit(main())", *words, "--help"],
+            [
+                sys.executable,
+                "-c",
+                "import sys; from reconcile.cli.main import main; sys.exit(main())",
+                *words,
+                "--help",
+            ],
             capture_output=True,
             text=True,
             check=False,
