@@ -18,7 +18,7 @@ import asyncio
 import ipaddress
 import logging
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import attrs
 
@@ -202,8 +202,7 @@ class _Connection(asyncio.Protocol):
         self._server = server
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  what create_server makes
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
         self._deadline = asyncio.get_running_loop().call_later(CONNECTION_SECONDS, self.abort)
         self._inner = self._server._opened(self)  # noqa: SLF001  two halves of one thing
         self._inner.connection_made(transport)

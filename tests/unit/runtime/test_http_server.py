@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import functools
+import inspect
 import logging
 import socket
 import urllib.error
@@ -9,6 +11,7 @@ import urllib.request
 
 import anyio
 import pytest
+import uvloop
 
 from reconcile.errors import ConfigurationError, UsageError
 from reconcile.runtime import http_server
@@ -16,6 +19,18 @@ from reconcile.runtime.health import Health
 from reconcile.runtime.http_server import Address, Answer, HTTPServer, loopback_only
 
 LOCAL = Address("127.0.0.1", 0)
+
+
+def on_both_loops(test):
+    """Runs an async test on asyncio's loop and on uvloop, whose transports differ; the service uses either."""
+
+    @functools.wraps(test)
+    def run(run_loop, **fixtures):
+        run_loop(test(**fixtures))
+
+    parameter = inspect.Parameter("run_loop", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    run.__signature__ = inspect.Signature([parameter, *inspect.signature(test).parameters.values()])
+    return pytest.mark.parametrize("run_loop", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])(run)
 
 
 class Serving:
@@ -56,7 +71,7 @@ def hello(query):
     return Answer(200, b"hello " + query.get("name", "nobody").encode())
 
 
-@pytest.mark.asyncio
+@on_both_loops
 async def test_port_zero_is_bound_and_the_url_is_logged(caplog):
     """Whoever lets the system choose the port learns it from the log."""
     caplog.set_level(logging.INFO, "reconcile.http")
@@ -69,7 +84,7 @@ async def test_port_zero_is_bound_and_the_url_is_logged(caplog):
     assert server.url == ""
 
 
-@pytest.mark.asyncio
+@on_both_loops
 async def test_only_known_paths_and_reading_methods_are_answered():
     """No other path, no other method, no body."""
     async with Serving({"/hello": hello}) as server:
@@ -81,7 +96,7 @@ async def test_only_known_paths_and_reading_methods_are_answered():
         assert (status, body) == (200, "")
 
 
-@pytest.mark.asyncio
+@on_both_loops
 async def test_handler_that_raises_answers_without_its_text():
     """The client learns that it failed, the log learns why."""
 
@@ -95,7 +110,6 @@ async def test_handler_that_raises_answers_without_its_text():
         assert (await fetch(f"{server.url}/hello"))[0] == 200
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     "request_bytes",
     [
@@ -107,6 +121,7 @@ async def test_handler_that_raises_answers_without_its_text():
     ],
     ids=["long line", "long header", "TLS hello", "no HTTP", "negative length"],
 )
+@on_both_loops
 async def test_malformed_request_is_refused_and_the_server_goes_on(request_bytes):
     """Whatever arrives, the connection ends and the next one is served."""
     async with Serving({"/hello": hello}) as server:
@@ -119,8 +134,8 @@ async def test_malformed_request_is_refused_and_the_server_goes_on(request_bytes
         assert (await fetch(f"{server.url}/hello"))[0] == 200
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("sent", [b"", b"GET /hello HTTP/1.1\r\nHost: x\r\nX-Slow: "], ids=["silent", "half a header"])
+@on_both_loops
 async def test_slow_client_is_cut(sent, monkeypatch):
     """Slowloris: a client that never completes its request loses its connection at the bound."""
     monkeypatch.setattr(http_server, "CONNECTION_SECONDS", 0.2)
@@ -133,7 +148,7 @@ async def test_slow_client_is_cut(sent, monkeypatch):
         writer.close()
 
 
-@pytest.mark.asyncio
+@on_both_loops
 async def test_client_that_never_reads_its_answer_is_cut(monkeypatch):
     """A large answer that nobody takes holds no memory for longer than the bound."""
     monkeypatch.setattr(http_server, "CONNECTION_SECONDS", 0.3)
@@ -152,7 +167,7 @@ async def test_client_that_never_reads_its_answer_is_cut(monkeypatch):
         writer.close()
 
 
-@pytest.mark.asyncio
+@on_both_loops
 async def test_probe_is_answered_while_slow_clients_hold_every_connection(monkeypatch):
     """One connection too many cuts the oldest, so an attacker's do not keep kubelet out."""
     monkeypatch.setattr(http_server, "CONNECTIONS_MAX", 8)
@@ -164,7 +179,7 @@ async def test_probe_is_answered_while_slow_clients_hold_every_connection(monkey
             writer.close()
 
 
-@pytest.mark.asyncio
+@on_both_loops
 async def test_stop_ends_at_once_though_clients_hang_on():
     """A half-sent request does not hold up the shutdown (aiohttp's own default would wait 60 s)."""
     server = HTTPServer("probes", LOCAL, {"/hello": hello})
@@ -182,7 +197,7 @@ async def test_stop_ends_at_once_though_clients_hang_on():
         await asyncio.open_connection("127.0.0.1", held[0][1].get_extra_info("peername")[1])
 
 
-@pytest.mark.asyncio
+@on_both_loops
 async def test_taken_port_is_the_operators_error():
     """The text names what could not be served, where, why, and the way out."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -192,7 +207,7 @@ async def test_taken_port_is_the_operators_error():
             await server.start()
 
 
-@pytest.mark.asyncio
+@on_both_loops
 async def test_ipv6_url_has_brackets():
     """``[::1]:0`` can be pasted into a browser."""
     if not socket.has_ipv6:
@@ -242,7 +257,7 @@ def test_metrics_for_everybody_are_refused_with_the_way_out(text):
         loopback_only(Address.parse(text, flag="--metrics-bind-address"), flag="--metrics-bind-address")
 
 
-@pytest.mark.asyncio
+@on_both_loops
 async def test_health_answers_names_and_no_reasons(caplog):
     """Bodies are for everybody, so they hold names of checks; the reason is in the log, once."""
     caplog.set_level(logging.INFO, "reconcile.health")
