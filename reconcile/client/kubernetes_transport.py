@@ -19,7 +19,6 @@ import asyncio
 import io
 import logging
 import os
-import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -35,6 +34,7 @@ from reconcile.client.auth import credentials_for
 from reconcile.client.clock import Clock
 from reconcile.client.config import ClusterConfig, OIDCAuth
 from reconcile.client.proxy import proxy_for
+from reconcile.client.sockets import make_socket
 from reconcile.client.tls import TLSContexts
 from reconcile.client.transport import ByteStream, HTTPRequest, HTTPResponse
 from reconcile.errors import ConfigurationError, TransportError
@@ -61,9 +61,6 @@ READ_BUFFER_BYTES = 256 * 1024
 
 IDLE_SECONDS_MAX = 230.0
 """A silent stream is given up: less than the 240–350 s after which load balancers cut it without a word."""
-
-_TCP_PROBE_AFTER_SECONDS, _TCP_PROBE_SECONDS, _TCP_PROBES = 30, 10, 3
-_TCP_UNACKNOWLEDGED_MILLISECONDS = 60_000
 
 
 def _gated_payload(library: Any) -> Any:
@@ -250,7 +247,7 @@ class KubernetesTransport:
                 limit=connections_max,
                 use_dns_cache=False,
                 keepalive_timeout=KEEPALIVE_SECONDS,
-                socket_factory=_make_socket,
+                socket_factory=make_socket,
             ),
             cookie_jar=library.DummyCookieJar(),
             auto_decompress=False,
@@ -401,21 +398,3 @@ def _reason(aiohttp: Any, error: Any, config: ClusterConfig, proxy: str | None) 
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return True, "the server closed the connection before it answered"
     return True, f"the connection broke: {type(error).__name__}"
-
-
-def _make_socket(address: tuple[Any, ...]) -> socket.socket:
-    """A socket that notices a peer which is gone without a word."""
-    family, kind, protocol = address[:3]
-    made = socket.socket(family, kind, protocol)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (
-        ("TCP_KEEPIDLE", _TCP_PROBE_AFTER_SECONDS),
-        ("TCP_KEEPINTVL", _TCP_PROBE_SECONDS),
-        ("TCP_KEEPCNT", _TCP_PROBES),
-        ("TCP_USER_TIMEOUT", _TCP_UNACKNOWLEDGED_MILLISECONDS),
-    ):
-        option = getattr(socket, name, None)
-        if option is not None:
-            made.setsockopt(socket.IPPROTO_TCP, option, value)
-    made.setblocking(False)
-    return made

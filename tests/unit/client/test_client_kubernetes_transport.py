@@ -18,8 +18,9 @@ from client_loopback import CANARY, GET, Exchange, ok, serving, transport, trust
 from reconcile.client import kubernetes_transport
 from reconcile.client.config import ClusterConfig, TokenAuth
 from reconcile.client.kubernetes_transport import KubernetesTransport
+from reconcile.client.sockets import make_socket
 from reconcile.client.transport import HTTPRequest
-from reconcile.errors import TransportError
+from reconcile.errors import LeaseLostError, TransportError
 from reconcile.testing.envtest.certificate_authority import CertificateAuthority
 
 # -- requests -------------------------------------------------------------------------------------------------------
@@ -207,6 +208,29 @@ async def exchange_closed(exchange: Exchange) -> None:
         await asyncio.sleep(0.01)
 
 
+@pytest.mark.parametrize(("method", "body"), [("PATCH", b"{}"), ("PUT", b"x" * 200_000), ("GET", b"")])
+@pytest.mark.asyncio
+async def test_a_gate_that_closes_while_a_connection_is_made_lets_nothing_out(method: str, body: bytes) -> None:
+    """What it raises reaches the caller; not even the head of the request arrives. An open gate changes nothing."""
+    is_open = False
+    asked = 0
+
+    def gate() -> None:
+        nonlocal asked
+        asked += 1
+        if not is_open:
+            raise LeaseLostError("the lease went")
+
+    async with serving(ok) as server, transport(ClusterConfig(server.url)) as client:
+        for _ in range(3):
+            with pytest.raises(LeaseLostError, match="the lease went"):
+                await client.request(HTTPRequest(method, "/x", body=body, gate=gate))
+        is_open = True
+        assert (await client.request(HTTPRequest(method, "/x", body=body, gate=gate))).status == 200
+    assert asked == 4
+    assert [exchange.body for exchange in server.exchanges] == [body]
+
+
 # -- streams --------------------------------------------------------------------------------------------------------
 
 
@@ -346,7 +370,7 @@ async def test_leaving_a_stream_closes_its_connection() -> None:
 
 def test_sockets_notice_a_dead_peer() -> None:
     """Keepalive probes, and a bound on unacknowledged data."""
-    with kubernetes_transport._make_socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1))) as made:
+    with make_socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1))) as made:
         assert made.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         assert made.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
         assert made.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 60_000
