@@ -14,7 +14,7 @@ import attrs
 EXPECT = "demo.reconcile.dev/expect"
 _HEADERS = ("JOB", "STATE", "ACTIVE", "SUCCEEDED", "FAILED", "PODS")
 _END_STATES = ("Complete", "Failed")
-_WIDTHS = (10, 30, 6, 9, 6, 0)
+_WIDTHS = (10, 35, 6, 9, 6, 0)
 
 
 @attrs.frozen

@@ -1,0 +1,305 @@
+"""``reconcile run`` as a process against a real API server: what it serves, logs, needs, and how it ends."""
+
+import asyncio
+import contextlib
+import json
+import re
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+
+import certifi
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from reconcile.errors import ConflictError
+from reconcile.testing.waiting import eventually
+
+MODULE = '''
+import json
+
+from reconcile import App, Context
+
+app = App("mirror")
+
+
+@app.controller("v1/ConfigMap", name="mirror", labels="mirror=yes")
+async def mirror(obj: dict, ctx: Context) -> None:
+    """Copies nothing; touches what a log must not show, and fails where it is told to."""
+    secret = await ctx.read("v1/Secret", "canary")
+    ctx.log.info("looked at %s", json.dumps(secret.to_dict()))
+    ctx.log.info("with Authorization: Bearer %s", secret.to_dict()["data"]["token"])
+    if obj.get("data", {}).get("fail"):
+        raise ValueError(f"cannot use {secret.to_dict()}")
+'''
+
+CANARY = "YzRuNHJ5LXNlY3JldC12YWx1ZQ=="  # c4n4ry-secret-value
+
+QUEUE = {"name": "mirror", "controller": "mirror"}
+CONTROLLER = {"controller": "mirror"}
+NAMES = {
+    "workqueue_depth": QUEUE,
+    "workqueue_adds_total": QUEUE,
+    "workqueue_queue_duration_seconds_count": QUEUE,
+    "workqueue_work_duration_seconds_count": QUEUE,
+    "workqueue_unfinished_work_seconds": QUEUE,
+    "workqueue_longest_running_processor_seconds": QUEUE,
+    "workqueue_retries_total": QUEUE,
+    "controller_runtime_reconcile_total": {**CONTROLLER, "result": "success"},
+    "controller_runtime_reconcile_errors_total": CONTROLLER,
+    "controller_runtime_terminal_reconcile_errors_total": CONTROLLER,
+    "controller_runtime_reconcile_panics_total": CONTROLLER,
+    "controller_runtime_reconcile_time_seconds_count": CONTROLLER,
+    "controller_runtime_max_concurrent_reconciles": CONTROLLER,
+    "controller_runtime_active_workers": CONTROLLER,
+    "controller_runtime_reconcile_timeouts_total": CONTROLLER,
+}
+
+
+class Service:
+    """The command as a child process, its log line by line."""
+
+    def __init__(self, process):
+        self.process = process
+        self.records = []
+        self._arrived = asyncio.Condition()
+        self._reader = asyncio.create_task(self._read())
+
+    async def _read(self):
+        async for line in self.process.stderr:
+            async with self._arrived:
+                try:
+                    self.records.append(json.loads(line))
+                except ValueError:  # every line is a record; this one fails the test that looks at it
+                    self.records.append({"message": f"no record: {line!r}", "level": "stray"})
+                self._arrived.notify_all()
+
+    async def logged(self, pattern, timeout_seconds=60):
+        """The first match of a message in the log, past or future."""
+
+        def found():
+            return next((match for record in self.records if (match := re.search(pattern, record["message"]))), None)
+
+        async with asyncio.timeout(timeout_seconds), self._arrived:
+            await self._arrived.wait_for(found)
+        return found()
+
+    async def url(self, what):
+        return (await self.logged(rf"serving {what} on (\S+)"))[1]
+
+    async def stop(self, sent=signal.SIGTERM):
+        self.process.send_signal(sent)
+        async with asyncio.timeout(60):
+            status = await self.process.wait()
+            await self._reader
+        return status
+
+    @property
+    def log(self):
+        return "\n".join(json.dumps(record) for record in self.records)
+
+
+@contextlib.asynccontextmanager
+async def service(directory, kubeconfig, *flags, app="mirroring:app"):
+    """The service with both binds, and its log as JSON at debug level."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "reconcile", "run", app, "--kubeconfig", str(kubeconfig)),
+        *("--log-format=json", "--log-level=debug"),
+        *("--health-bind-address=127.0.0.1:0", "--metrics-bind-address=127.0.0.1:0", *flags),
+        cwd=directory,
+        stderr=subprocess.PIPE,
+    )
+    running = Service(process)
+    try:
+        yield running
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        await running._reader
+
+
+async def fetch(url):
+    def blocking():
+        try:
+            with urllib.request.urlopen(url, timeout=20) as response:  # noqa: S310  the URL that our child logged
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    return await asyncio.to_thread(blocking)
+
+
+@pytest.fixture
+def project(tmp_path):
+    (tmp_path / "mirroring.py").write_text(MODULE)
+    return tmp_path
+
+
+def config_map(name, **data):
+    return {"metadata": {"name": name, "labels": {"mirror": "yes"}}, "data": data}
+
+
+@pytest.fixture
+def objects(control_plane, namespace):
+    """A Secret that must not show, an object that is reconciled, and one that fails."""
+    path = f"/api/v1/namespaces/{namespace}"
+    control_plane.rest.request("POST", f"{path}/secrets", {"metadata": {"name": "canary"}, "data": {"token": CANARY}})
+    for one in (config_map("good"), config_map("bad", fail="yes")):
+        control_plane.rest.request("POST", f"{path}/configmaps", one)
+    return namespace
+
+
+def samples(text):
+    """Every sample of a scrape."""
+    families = list(text_string_to_metric_families(text))
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+@pytest.mark.asyncio
+async def test_service_tells_all_and_shows_no_secret(control_plane, objects, project):
+    """Probes, metrics under the known names, logs with key and id; a Secret's value, read, logged and raised by the
+    user's code, is in none of them; SIGTERM ends it with 0."""
+    async with service(project, control_plane.admin_kubeconfig, "--namespace", objects) as running:
+        health, metrics = await running.url("probes"), await running.url("metrics")
+
+        async def failed_and_succeeded():
+            found = samples((await fetch(f"{metrics}/metrics"))[1])
+            results = [
+                found.get(("controller_runtime_reconcile_total", (("controller", "mirror"), ("result", result))))
+                for result in ("success", "error")
+            ]
+            return found if all(results) else None
+
+        found = await eventually(failed_and_succeeded, seconds=60)
+        ready = await fetch(f"{health}/readyz?verbose")
+        live = await fetch(f"{health}/healthz")
+        scraped = (await fetch(f"{metrics}/metrics"))[1]
+        assert await running.stop() == 0
+    assert not [record for record in running.records if record["level"] == "stray"]
+    assert live == (200, "ok\n")
+    assert ready[0] == 200
+    assert "[+] informer configmaps" in ready[1]
+    for name, labels in NAMES.items():
+        assert (name, tuple(sorted(labels.items()))) in found, name
+    assert sum(value for (name, _), value in found.items() if name == "rest_client_requests_total") > 0
+    seen = [record for record in running.records if record["message"].startswith("looked at")]
+    assert {record["key"] for record in seen} == {f"{objects}/good", f"{objects}/bad"}
+    assert {record["controller"] for record in seen} == {"mirror"}
+    assert all(record["reconcile_id"] for record in seen)
+    failures = [record for record in running.records if "cannot use" in json.dumps(record)]
+    assert failures
+    for text in (running.log, scraped, ready[1], live[1]):
+        assert CANARY not in text
+        assert control_plane.admin_token not in text
+
+
+@pytest.mark.asyncio
+async def test_readiness_names_the_resource_that_is_stuck(control_plane, namespace, project):
+    """Without the right to list ConfigMaps the service lives, is not ready, and says which resource it is; why, is in
+    the log."""
+    kubeconfig = control_plane.kubeconfig(user="nobody-in-particular")
+    async with service(project, kubeconfig, "--namespace", namespace) as running:
+        health = await running.url("probes")
+        await running.logged("forbidden")
+
+        async def not_ready():
+            status, body = await fetch(f"{health}/readyz")
+            return body if status == 503 and "informer" in body else None
+
+        body = await eventually(not_ready, seconds=60)
+        assert "[-] informer configmaps" in body
+        assert "forbidden" not in body
+        assert (await fetch(f"{health}/healthz"))[0] == 200
+        assert await running.stop(signal.SIGINT) == 0
+
+
+def lease_of(control_plane, namespace):
+    return control_plane.rest.request("GET", f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/mirror-lease")
+
+
+def election_flags(namespace):
+    return (
+        "--namespace",
+        namespace,
+        "--leader-elect",
+        "--leader-elect-namespace",
+        namespace,
+        "--leader-elect-name=mirror-lease",
+    )
+
+
+@pytest.mark.asyncio
+async def test_leader_says_so_and_releases_its_lease(control_plane, objects, project):
+    """The metric says who leads, the Lease names it, and after SIGTERM nobody has to wait for it to expire."""
+    async with service(project, control_plane.admin_kubeconfig, *election_flags(objects)) as running:
+        metrics = await running.url("metrics")
+        await running.logged("looked at")
+        found = samples((await fetch(f"{metrics}/metrics"))[1])
+        assert [value for (name, _), value in found.items() if name == "leader_election_master_status"] == [1]
+        assert lease_of(control_plane, objects)["spec"]["holderIdentity"]
+        assert await running.stop() == 0
+    assert not lease_of(control_plane, objects)["spec"].get("holderIdentity")
+
+
+@pytest.mark.asyncio
+async def test_lost_lease_exits_with_1(control_plane, objects, project):
+    """Another holder in the Lease, and the process ends at its next look."""
+    async with service(project, control_plane.admin_kubeconfig, *election_flags(objects)) as running:
+        await running.logged("looked at")
+        for _ in range(20):  # against the renewals of the holder
+            lease = lease_of(control_plane, objects)
+            lease["spec"] |= {"holderIdentity": "somebody-else", "leaseTransitions": 7}
+            try:
+                control_plane.rest.request(
+                    "PUT", f"/apis/coordination.k8s.io/v1/namespaces/{objects}/leases/mirror-lease", lease
+                )
+                break
+            except ConflictError:
+                continue
+        async with asyncio.timeout(60):
+            assert await running.process.wait() == 1
+    assert "somebody-else" in running.log
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("broken", ["token", "ca", "yaml"])
+async def test_wrong_credentials_and_files_are_named(control_plane, namespace, project, broken):
+    """A wrong token or CA ends it with 1, a file that is no kubeconfig with 2; the text names the server or the file,
+    and never the token."""
+    config = json.loads(control_plane.admin_kubeconfig.read_text())
+    other = project / "kubeconfig"
+    if broken == "token":
+        config["users"][0]["user"] = {"token": "c4n4ryTokenThatIsWrong"}
+    if broken == "ca":
+        config["clusters"][0]["cluster"].pop("certificate-authority-data")
+        config["clusters"][0]["cluster"]["certificate-authority"] = (
+            certifi.where()
+        )  # none of them signed for this server
+    other.write_text("clusters: [unclosed" if broken == "yaml" else json.dumps(config))
+    async with service(project, other, "--namespace", namespace) as running:
+        async with asyncio.timeout(60):
+            status = await running.process.wait()
+            await running._reader
+    assert status == (2 if broken == "yaml" else 1)
+    last = running.records[-1]["message"]
+    assert {"token": "401", "ca": "certificate", "yaml": str(other)}[broken] in last
+    assert "c4n4ryTokenThatIsWrong" not in running.log
+
+
+@pytest.mark.asyncio
+async def test_unknown_kind_exits_with_2(control_plane, namespace, tmp_path):
+    """A kind that the server does not serve is refused by name."""
+    (tmp_path / "mirroring.py").write_text(MODULE.replace("v1/ConfigMap", "example.com/v1/Gadget"))
+    async with service(tmp_path, control_plane.admin_kubeconfig, "--namespace", namespace) as running:
+        async with asyncio.timeout(60):
+            assert await running.process.wait() == 2
+            await running._reader
+    assert "example.com/v1/Gadget" in running.records[-1]["message"]
