@@ -5,7 +5,8 @@ One list-watch a namespace of the scope, or one for all namespaces; a Role in ea
 Guarantees:
     * Subscribers are called in order, with deltas that chain (each ``old`` is the former ``new``), by a plain call: no
       buffer and no task between the stream and the queue.
-    * One that subscribes late first gets the present state, as new objects.
+    * One that subscribes late first gets the present state, as new objects, in portions: a change of an object that it
+      has not been told of yet is part of that object's present state when its turn comes.
     * One that raises is reported; neither the informer nor the other subscribers notice.
     * ``has_synced`` is true once the first full state of every namespace has been told.
 """
@@ -14,9 +15,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import TypeAlias
 
 import anyio
+import anyio.abc
 import anyio.lowlevel
 import attrs
 
@@ -37,6 +40,18 @@ from reconcile.runtime.reflector import PORTION, Reflector, View
 _log = logging.getLogger("reconcile.informer")
 
 Subscriber: TypeAlias = Callable[[Sequence[Delta]], None]
+
+
+@attrs.define(eq=False)
+class _Subscription:
+    """A subscriber, and the objects present when it came that it has not been told of yet."""
+
+    subscriber: Subscriber
+    untold: dict[ObjectKey, None]
+
+    def without_untold(self, deltas: Sequence[Delta]) -> Sequence[Delta]:
+        """What it can be told now. Of the others it hears when their turn comes, or never if they are gone by then."""
+        return [delta for delta in deltas if delta.key not in self.untold] if self.untold else deltas
 
 
 @attrs.frozen
@@ -102,10 +117,10 @@ class Informer:
         self._store = Store(scope.partitions, indexes=indexes, transform=transform, listener=self)
         self.resync_seconds = resync_seconds
         self._clock = clock
-        self._subscribers: list[Subscriber] = []
+        self._subscriptions: list[_Subscription] = []
         self._progress: list[Callable[[], None]] = []
         self._synced = anyio.Event()
-        self._running = False
+        self._group: anyio.abc.TaskGroup | None = None
         mode = SyncMode(watch_list=watch_list)
         self._reflectors = {
             namespace: Reflector(
@@ -186,7 +201,7 @@ class Informer:
         states = [
             reflector.state
             for reflector in self._reflectors.values()
-            if reflector.problem or not reflector.has_synced or not self._running
+            if reflector.problem or not reflector.has_synced or self._group is None
         ]
         return "; ".join(states) if states else f"{self}: watching"
 
@@ -212,10 +227,11 @@ class Informer:
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Call it with every change from now on, and first with what is there already."""
-        self._subscribers.append(subscriber)
-        present = [Delta(obj.key, None, obj) for obj in self._store.list()]
-        if present:
-            self._call(subscriber, present, initial=True)
+        subscription = _Subscription(subscriber, {obj.key: None for obj in self._store.list()})
+        self._subscriptions.append(subscription)
+        self._tell_portion(subscription)
+        if subscription.untold and self._group is not None:
+            self._group.start_soon(self._tell_the_rest, subscription)
 
     def on_progress(self, callback: Callable[[], None]) -> None:
         """Call it after each chunk or bookmark: ``version_of`` may have advanced. It must not raise."""
@@ -229,17 +245,33 @@ class Informer:
 
     async def run(self) -> None:
         """List and watch until cancelled. Raises only what is a fault of this program or of user code."""
-        if self._running:
+        if self._group is not None:
             raise UsageError(f"{self}: this informer runs already")
-        self._running = True
         try:
             async with anyio.create_task_group() as group:
+                self._group = group
+                for subscription in self._subscriptions:
+                    group.start_soon(self._tell_the_rest, subscription)
                 for reflector in self._reflectors.values():
                     group.start_soon(reflector.run)
                 if self.resync_seconds is not None:
                     await self._resync(self.resync_seconds)
         finally:
-            self._running = False
+            self._group = None
+
+    async def _tell_the_rest(self, subscription: _Subscription) -> None:
+        while subscription.untold:
+            self._tell_portion(subscription)
+            await anyio.lowlevel.checkpoint()
+
+    def _tell_portion(self, subscription: _Subscription) -> None:
+        portion = list(islice(subscription.untold, PORTION))
+        for key in portion:
+            del subscription.untold[key]
+        present = [(key, self._store.get(key)) for key in portion]
+        deltas = [Delta(key, None, obj) for key, obj in present if obj is not None]
+        if deltas:
+            self._call(subscription.subscriber, deltas, initial=True)
 
     async def _resync(self, interval_seconds: float) -> None:
         await self._synced.wait()
@@ -255,8 +287,9 @@ class Informer:
 
     def deltas_arrived(self, deltas: Sequence[Delta], *, initial: bool) -> None:
         """Tell the subscribers."""
-        for subscriber in self._subscribers:
-            self._call(subscriber, deltas, initial=initial)
+        for subscription in self._subscriptions:
+            if told := subscription.without_untold(deltas):
+                self._call(subscription.subscriber, told, initial=initial)
 
     def version_advanced(self) -> None:
         """Tell those who wait for a version."""

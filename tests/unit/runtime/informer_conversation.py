@@ -178,10 +178,10 @@ class Conversation:
             raise answer
         if isinstance(answer, HTTPResponse):
             return answer
-        return StreamedResponse(_play(answer))
+        return StreamedResponse(play(answer))
 
 
-async def _play(parts: Sequence[Any]) -> AsyncIterator[bytes]:
+async def play(parts: Sequence[Any]) -> AsyncIterator[bytes]:
     for part in parts:
         if part is HOLD:
             await asyncio.Event().wait()

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from informer_conversation import (
     HOLD,
@@ -16,12 +17,14 @@ from informer_conversation import (
     Facts,
     VirtualClock,
     added,
+    asked,
     bookmark,
     client_of,
     deleted,
     event,
     modified,
     page,
+    play,
     pod,
     refusal,
     run_virtual,
@@ -30,17 +33,25 @@ from informer_conversation import (
     stream,
 )
 
+from reconcile.client.api import Client
+from reconcile.client.memory_transport import MemoryTransport, StreamedResponse
+from reconcile.client.transport import HTTPRequest, HTTPResponse
 from reconcile.errors import NotSyncedError, TransportError, UsageError
 from reconcile.instrumentation.hooks import ComponentFailed, Quarantined, Relisted, WatchEnded
 from reconcile.model.delta import Delta
 from reconcile.model.key import ObjectKey
-from reconcile.model.object import Object
+from reconcile.model.object import Object, from_plain
 from reconcile.model.scope import Scope
+from reconcile.model.watch_event import Deleted, Upserted
 from reconcile.runtime.informer import Informer
 
 TOO_DEEP = (
     b'{"metadata":{"name":"bad","namespace":"default","uid":"uid-bad","resourceVersion":"7"},"spec":' + b"[" * 5000
 )
+
+
+def decoded(value: dict[str, Any]) -> Object:
+    return from_plain(value, PODS.kind)
 
 
 class Run:
@@ -185,8 +196,6 @@ def test_a_kind_that_may_not_be_listed_is_named_and_recovers_alone() -> None:
 
 def test_a_body_that_is_no_list_is_not_the_end() -> None:
     """A cut or foreign page is asked for again."""
-    from reconcile.client.transport import HTTPResponse
-
     run = converse(
         [
             ("LIST", HTTPResponse(200, {"content-type": "application/json"}, b'{"kind":"PodList","items":[{"meta')),
@@ -399,6 +408,51 @@ def test_a_late_subscriber_first_gets_the_present_state() -> None:
     assert heard == [("a", "1", True), ("a", "11", False)]
 
 
+def test_a_late_subscriber_of_many_objects_is_told_in_portions() -> None:
+    """The loop runs between them, and what changes or goes meanwhile is told once, as it is when its turn comes."""
+    names = [f"p{number:04}" for number in range(1200)]
+    sizes: list[int] = []
+    view: dict[str, str] = {}
+
+    async def body(run: Run) -> None:
+        await run.informer.wait_synced(10)
+
+        def hear(deltas: Sequence[Delta]) -> None:
+            sizes.append(len(deltas))
+            for delta in deltas:
+                assert view.get(delta.key.name) == (delta.old.resource_version if delta.old is not None else None)
+                if delta.new is None:
+                    del view[delta.key.name]
+                else:
+                    view[delta.key.name] = delta.new.resource_version
+            if len(sizes) == 1:
+                # As if these had come in the loop's next turn, before the second portion.
+                told = run.informer._store.apply(
+                    [
+                        Upserted(decoded(pod("p0000", 2000))),
+                        Upserted(decoded(pod("p1100", 2001))),
+                        Deleted(decoded(pod("p1101", 2002))),
+                    ]
+                )
+                run.informer.deltas_arrived(told, initial=False)
+
+        run.informer.subscribe(hear)
+        assert sizes == [500, 1]
+        await settled(lambda: len(view) == 1199, "the rest")
+
+    run = converse(
+        [
+            ("LIST", page(1500, *[pod(name, number + 1) for number, name in enumerate(names)])),
+            ("WATCH 1500", stream(5, added(pod("new", 3000)), deleted(pod("p0001", 3001)), HOLD)),
+        ],
+        body,
+    )
+    assert max(sizes) == 500
+    assert (view["p0000"], view["p1100"]) == ("2000", "2001")
+    assert "p1101" not in view
+    assert view == {obj.name: obj.resource_version for obj in run.informer.store.list()}
+
+
 def test_a_subscriber_that_raises_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
     """It is reported; the others are told, the informer goes on."""
 
@@ -427,6 +481,76 @@ def test_a_resync_tells_everything_again() -> None:
         resync_seconds=100.0,
     )
     assert run.told[1:] == [("a", "1", "1", False)] * 2
+
+
+def test_an_informer_has_synced_when_all_its_namespaces_have() -> None:
+    """One that is listed does not stand for one that is refused."""
+
+    async def body(run: Run) -> None:
+        await settled(lambda: run.names == ["a"], "the first namespace")
+        assert not run.informer.has_synced
+        await run.informer.wait_synced(10)
+        assert run.names == ["a", "b"]
+
+    converse(
+        [
+            ("LIST in blue", page(10, pod("a", 1, namespace="blue"))),
+            ("LIST in green", refusal(403, "Forbidden")),
+            ("WATCH 10 in blue", stream(HOLD)),
+            ("LIST in green", page(20, pod("b", 2, namespace="green"))),
+            ("WATCH 20 in green", stream(HOLD)),
+        ],
+        body,
+        scope=Scope(("green", "blue")),
+    )
+
+
+@pytest.mark.parametrize("watch_list", [False, True], ids=["pages", "stream"])
+def test_a_cancelled_informer_can_be_run_again(watch_list: bool) -> None:
+    """Cancelled after each number of turns of the loop: the store holds its invariants, a second run ends right."""
+
+    async def body(turns: int) -> None:
+        async def answer(request: HTTPRequest) -> HTTPResponse | StreamedResponse:
+            match asked(request):
+                case "LIST":
+                    return page(10, pod("a", 1), pod("b", 2), more="c1")
+                case "LIST next=c1":
+                    return page(10, pod("c", 3))
+                case "WATCH initial":
+                    parts = [added(pod("a", 1)), added(pod("b", 2)) + added(pod("c", 3)) + bookmark(10, end=True)]
+                case _:
+                    parts = []
+            return StreamedResponse(play([*parts, modified(pod("a", 11)), deleted(pod("b", 12)), HOLD]))
+
+        client = Client(MemoryTransport(answer), clock=VirtualClock())
+        informer = Informer(
+            client, PODS, clock=VirtualClock(), watch_list=watch_list, indexes={"name": lambda o: [o.name]}
+        )
+        view: dict[str, str] = {}
+        informer.subscribe(
+            lambda deltas: [
+                view.pop(delta.key.name)
+                if delta.new is None
+                else view.update({delta.key.name: delta.new.resource_version})
+                for delta in deltas
+            ]
+        )
+        async with anyio.create_task_group() as group:
+            group.start_soon(informer.run)
+            for _ in range(turns):
+                await anyio.lowlevel.checkpoint()
+            group.cancel_scope.cancel()
+        informer._store.check()
+        assert len(informer.store) in (0, 2, 3)
+        async with anyio.create_task_group() as group:
+            group.start_soon(informer.run)
+            await settled(lambda: view == {"a": "11", "c": "3"}, "the end state")
+            group.cancel_scope.cancel()
+        informer._store.check()
+        assert {obj.name: obj.resource_version for obj in informer.store.list()} == view
+
+    for turns in range(40):
+        run_virtual(lambda turns=turns: body(turns))
 
 
 # -- scope -------------------------------------------------------------------------------------------------------------------
