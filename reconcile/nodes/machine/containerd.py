@@ -97,9 +97,13 @@ Root = "{self.directory}/runc"
             os.close(descriptor)
 
     def import_command(self, archive: Path) -> list[str]:
-        """Load an image archive, unpacked for the snapshotter that the kubelet's containers will use."""
+        """Load an image archive.
+
+        Not unpacked: the first container does that, with its own snapshotter. (The ``ctr`` of containerd 2 unpacks for
+        the default snapshotter only: "no unpack platforms defined".)
+        """
         ctr = [str(self.programs.ctr), "--address", str(self.socket), "--namespace", NAMESPACE]
-        return [*ctr, "images", "import", "--snapshotter", "native", str(archive)]
+        return [*ctr, "images", "import", "--no-unpack", str(archive)]
 
 
 def _is_listening(path: str) -> bool:

@@ -57,14 +57,13 @@ def test_containerd_keeps_everything_below_the_nodes_directory():
     assert cri["sandbox_image"] == "local/pause:1"
 
 
-def test_the_images_are_unpacked_for_the_snapshotter_that_containers_use():
-    """An image that is unpacked for another snapshotter would be unpacked again by the first Pod."""
+def test_images_are_loaded_through_the_nodes_own_socket():
+    """Where a kubelet looks for them, and not unpacked for a snapshotter that no container uses."""
     containerd = Containerd(VIEW, PROGRAMS)
-    snapshotter = tomllib.loads(containerd.config())["plugins"]["io.containerd.grpc.v1.cri"]["containerd"][
-        "snapshotter"
-    ]
     command = containerd.import_command(VIEW / "images.tar")
-    assert command[command.index("--snapshotter") + 1] == snapshotter
+    assert command[:5] == ["/usr/bin/ctr", "--address", "/view/containerd.sock", "--namespace", "k8s.io"]
+    assert "--no-unpack" in command
+    assert containerd.endpoint == "unix:///view/containerd.sock"
 
 
 def test_the_kubelet_listens_on_the_nodes_address_only():
