@@ -78,7 +78,7 @@ lint: $(VENV)/.tools
 
 imports: $(VENV)/.tools
 	$(call say,import-linter: the floors of the house (seconds))
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 types: $(VENV)/.tools
 	$(call say,mypy --strict and pyright (about a minute))
