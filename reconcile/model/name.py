@@ -1,7 +1,7 @@
 """Deterministic names for children, so that a create whose answer was lost can be sent again.
 
-A name is a function of the owner's uid and of what the child is for, never "the first free slot": the second sending of a
-create answers AlreadyExists instead of making a second child, and a namesake of the owner gets other names.
+A name is a function of the owner's uid and of what the child is for, never "the first free slot": a create that is sent
+again answers AlreadyExists instead of making a second child, and a namesake of the owner gets other names.
 """
 
 from __future__ import annotations

@@ -308,11 +308,10 @@ class ReconcileContext:
 
         ``uid`` is that of an object to delete, where the answer may carry no object.
         """
-        self._around.gate.check()
         key = self.request.key
         self.writes += 1
         try:
-            outcome: Outcome = await self._around.client.send(write)
+            outcome: Outcome = await self._around.client.send(write, gate=self._around.gate.check)
         except anyio.get_cancelled_exc_class():
             self._around.freshness.record_unknown(key, write)
             raise

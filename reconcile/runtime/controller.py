@@ -160,11 +160,9 @@ class Controller:
         """Ask again for every lost answer of this key. False while one is still unknown: the key comes back."""
         for write in self.freshness.unknown(key):
             try:
-                self._gate.check()
+                outcome = await self._client.resolve(write, gate=self._gate.check)
             except LeaseLostError:
                 return False
-            try:
-                outcome = await self._client.resolve(write)
             except TransportError as error:
                 outcome = Unknown(write, str(error))
             self.freshness.settle(key, write, outcome)
