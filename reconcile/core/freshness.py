@@ -27,10 +27,10 @@ from typing import Generic, TypeAlias, TypeVar
 import attrs
 import msgspec
 
-from reconcile.core.store import version_number
 from reconcile.model.key import ObjectKey
 from reconcile.model.object import Object
 from reconcile.model.resource import Resource
+from reconcile.model.version import version_number
 from reconcile.model.write import Applied, Outcome, Unknown, Verb, Write
 
 K = TypeVar("K", bound=Hashable)

@@ -46,7 +46,7 @@ from typing import TypeAlias, assert_never
 import attrs
 
 from reconcile.core.backoff import Backoff
-from reconcile.core.store import is_older
+from reconcile.model.version import is_older
 
 PAGE_SIZE = 500
 """Objects a page: the field's usual number. 500 Pods are decoded in about 5 ms and weigh 2 MB."""

@@ -18,7 +18,7 @@ import anyio.abc
 from reconcile.client.api import Client
 from reconcile.core.backoff import Backoff
 from reconcile.core.index import IndexFunction
-from reconcile.core.store import Transform
+from reconcile.core.table import Transform
 from reconcile.errors import NotSyncedError, UsageError
 from reconcile.instrumentation.hooks import ComponentFailed, Hooks
 from reconcile.model.key import ObjectKey

@@ -26,7 +26,8 @@ import attrs
 from reconcile.client.api import Client
 from reconcile.core.index import IndexFunction
 from reconcile.core.reflector import SyncMode
-from reconcile.core.store import Store, StoreReader, Transform
+from reconcile.core.store import Store, StoreReader
+from reconcile.core.table import Transform
 from reconcile.errors import NotSyncedError, UsageError
 from reconcile.instrumentation.hooks import ComponentFailed, Hooks, Quarantined
 from reconcile.model.delta import Delta

@@ -20,11 +20,12 @@ import attrs
 from reconcile.client.api import Client
 from reconcile.client.codec import ListPage
 from reconcile.core import reflector as machine
-from reconcile.core.store import Replacement, Store, version_number
+from reconcile.core.store import Replacement, Store
 from reconcile.errors import ApiError, DecodeError, ReconcileError, TransportError
 from reconcile.instrumentation.hooks import Hooks, Relisted, WatchEnded
 from reconcile.model.delta import Delta
 from reconcile.model.resource import Resource
+from reconcile.model.version import version_number
 from reconcile.model.watch_event import Bookmark, Deleted, ServerError, Undecodable, Upserted, WatchEvent
 from reconcile.runtime.clock import Clock
 

@@ -6,13 +6,15 @@ from typing import ClassVar
 
 import pytest
 
-from reconcile.core.store import Deaf, Store, version_number
+from reconcile.core.store import Store
+from reconcile.core.table import Deaf
 from reconcile.errors import UsageError
 from reconcile.model.delta import Delta
 from reconcile.model.key import ObjectKey
 from reconcile.model.meta import ObjectMeta, OwnerReference
 from reconcile.model.object import Object
 from reconcile.model.resource import Kind
+from reconcile.model.version import version_number
 from reconcile.model.watch_event import Bookmark, Deleted, ServerError, Undecodable, Upserted
 
 POD = Kind("", "v1", "Pod")
