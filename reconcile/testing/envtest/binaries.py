@@ -35,6 +35,7 @@ DEFAULT_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-s
 
 _DISK_BYTES_NEEDED = 8 << 30  # build cache 4.3 GB, module cache 1.2 GB, programs 0.5 GB, and the linker's copies
 _REPORT_SECONDS = 15.0
+_KILLED_SECONDS_MAX = 5.0
 _OUTPUT_LINES_SHOWN = 20
 _WORK_PREFIX = "build-"
 
@@ -177,6 +178,8 @@ async def _build_together(
             await _follow(process, lines, began)
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)  # the compilers that it has started too
+            with anyio.move_on_after(_KILLED_SECONDS_MAX, shield=True):
+                await _follow(process, lines, began)  # to the end of the pipe, so that the loop closes it
             raise
     if process.returncode != 0:
         shown = "\n".join(line for line in lines[-_OUTPUT_LINES_SHOWN:])
