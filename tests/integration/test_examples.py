@@ -234,3 +234,41 @@ async def test_the_janitor_deletes_finished_pods_when_their_time_has_come(cluste
             return await cluster.names("v1/Pod") == {"running", "kept", "unlabelled", "nonsense"}
 
         await until(swept)
+
+
+@pytest.mark.asyncio
+async def test_a_finalizer_removes_the_outside_file(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file follows the object, and a deletion that nobody saw is made good by the next run."""
+    monkeypatch.setenv("MIRROR_DIRECTORY", str(tmp_path))
+
+    async def files() -> dict[str, str]:
+        return {path.name.split(".")[1]: path.read_text() for path in tmp_path.iterdir()}
+
+    async def holds(**wanted: str) -> bool:
+        return await files() == wanted
+
+    labels = {"mirror": "file"}
+    async with cluster.running(example("finalizer").app):
+        await cluster.create("v1/ConfigMap", "settings", labels=labels, data={"colour": "red"})
+        await cluster.create("v1/ConfigMap", "other", labels=labels, data={"size": "1"})
+        await until(lambda: holds(settings="colour=red\n", other="size=1\n"))
+        await cluster.merge("v1/ConfigMap", "settings", {"data": {"colour": "blue"}})
+        await until(lambda: holds(settings="colour=blue\n", other="size=1\n"))
+        await cluster.merge("v1/ConfigMap", "settings", {"metadata": {"labels": {"mirror": None}}})
+        await cluster.delete("v1/ConfigMap", "settings")
+        await until(lambda: holds(other="size=1\n"))
+
+        async def is_gone() -> bool:
+            return await cluster.get("v1/ConfigMap", "settings") is None
+
+        await until(is_gone)
+
+    await cluster.delete("v1/ConfigMap", "other")
+    waiting = await cluster.get("v1/ConfigMap", "other")
+    assert waiting is not None
+    assert waiting.is_deleting
+    assert await holds(other="size=1\n")
+    async with cluster.running(example("finalizer").app):
+        await until(holds)
