@@ -16,7 +16,7 @@ from reconcile.client.framing import Line, Overlong
 from reconcile.errors import DecodeError, Status
 from reconcile.model import json
 from reconcile.model.meta import ObjectMeta
-from reconcile.model.object import Object, decode_object
+from reconcile.model.object import Object, decode_object, object_of
 from reconcile.model.resource import Kind
 from reconcile.model.watch_event import Bookmark, Deleted, ServerError, Undecodable, Upserted, WatchEvent
 
@@ -35,11 +35,19 @@ _RESOURCE_VERSION = re.compile(rb'"resourceVersion"\s*:\s*"([^"\\]{1,64})"')
 
 class _Event(msgspec.Struct, gc=False):
     type: str
-    object: msgspec.Raw
+    object: dict[str, msgspec.Raw]
 
 
 class _MetadataOnly(msgspec.Struct, gc=False):
     metadata: ObjectMeta
+
+
+class _BookmarkEvent(msgspec.Struct, gc=False):
+    object: _MetadataOnly
+
+
+class _ErrorEvent(msgspec.Struct, gc=False):
+    object: Status
 
 
 class _Identity(msgspec.Struct, gc=False, rename="camel"):
@@ -71,7 +79,8 @@ class _ListItems(msgspec.Struct, gc=False):
 
 
 _event = json.decoder(_Event)
-_bookmark = json.decoder(_MetadataOnly)
+_bookmark_event = json.decoder(_BookmarkEvent)
+_error_event = json.decoder(_ErrorEvent)
 _status = json.decoder(Status)
 _list_head = json.decoder(_ListHead)
 _list_items = json.decoder(_ListItems)
@@ -87,15 +96,15 @@ def decode_event(line: Line, kind: Kind) -> WatchEvent:
         event = _event.decode(line)
         match event.type:
             case "ADDED" | "MODIFIED":
-                return Upserted(_named(event.object, kind))
+                return Upserted(_named(object_of(event.object, kind)))
             case "DELETED":
-                return Deleted(_named(event.object, kind))
+                return Deleted(_named(object_of(event.object, kind)))
             case "BOOKMARK":
-                metadata = _bookmark.decode(event.object).metadata
+                metadata = _bookmark_event.decode(line).object.metadata
                 end = (metadata.annotations or {}).get(_INITIAL_EVENTS_END) == "true"
                 return Bookmark(metadata.resource_version, end)
             case "ERROR":
-                return ServerError(_status.decode(event.object))
+                return ServerError(_error_event.decode(line).object)
             case other:
                 return _undecodable(f"unknown event type {other[:40]!r}", line)
     except (DecodeError, ValueError, msgspec.MsgspecError, RecursionError) as error:
@@ -137,7 +146,7 @@ class ListPage:
         kind = self._kind
         for item in items:
             try:
-                objects.append(_named(item, kind))
+                objects.append(_named(decode_object(item, kind)))
             except DecodeError as error:
                 bad.append(_undecodable(str(error), bytes(item)))
         return objects, bad
@@ -170,8 +179,7 @@ class _KindOnly(msgspec.Struct, gc=False):
     kind: str = ""
 
 
-def _named(data: msgspec.Raw, kind: Kind) -> Object:
-    obj = decode_object(data, kind)
+def _named(obj: Object) -> Object:
     if not obj.metadata.name:
         raise DecodeError("object without a name")
     return obj

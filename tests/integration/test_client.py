@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -324,9 +325,8 @@ async def test_a_delete_that_waits_for_a_finalizer_shows_the_object(client: Clie
 
 @pytest.mark.asyncio
 async def test_eviction_obeys_disruption_budgets(client: Client, namespace: str) -> None:
-    """429 while the budget forbids it, told at once; done when it does not; another uid is refused."""
+    """429 while the budget forbids it, told at once; done when it does not."""
     created = applied(await client.send(writes.create(PODS, pod(namespace))))
-    refused(await client.send(writes.evict(PODS, created.key, uid="other")), ConflictError)
     budget = from_plain(
         {
             "apiVersion": "policy/v1",
@@ -419,6 +419,35 @@ async def test_a_token_of_the_control_plane_is_somebody(
     async with connect(load_config(changed(kubeconfig, tmp_path, user={**user, "as": "nobody"}))) as client:
         with pytest.raises(ForbiddenError, match='"nobody" cannot list'):
             await client.list_page(CONFIG_MAPS)
+
+
+@pytest.mark.asyncio
+async def test_an_exec_plugin_logs_in(control_plane: ControlPlane, kubeconfig: Path, tmp_path: Path) -> None:
+    """A program that prints a token, and one that prints a client certificate."""
+    known = json.loads(kubeconfig.read_text())["users"][0]["user"]
+    pem = {name: base64.b64decode(known[f"client-{name}-data"]).decode() for name in ("certificate", "key")}
+    pair = {"clientCertificateData": pem["certificate"], "clientKeyData": pem["key"]}
+    version = "client.authentication.k8s.io/v1"
+    for status in ({"token": control_plane.admin_token}, pair):
+        credential = {"apiVersion": version, "kind": "ExecCredential", "status": status}
+        (tmp_path / "credential.json").write_text(json.dumps(credential))
+        plugin = {"apiVersion": version, "command": "cat", "args": [str(tmp_path / "credential.json")]}
+        async with connect(load_config(changed(kubeconfig, tmp_path, user={"exec": plugin}))) as client:
+            await client.list_page(CONFIG_MAPS)
+
+
+@pytest.mark.asyncio
+async def test_a_renewed_token_file_is_read_at_the_401(
+    control_plane: ControlPlane, kubeconfig: Path, tmp_path: Path
+) -> None:
+    """Without a restart, and without the caller noticing."""
+    token = tmp_path / "token"
+    token.write_text("expired")
+    async with connect(load_config(changed(kubeconfig, tmp_path, user={"tokenFile": str(token)}))) as client:
+        with pytest.raises(UnauthorizedError):
+            await client.list_page(CONFIG_MAPS)
+        token.write_text(control_plane.admin_token)
+        await client.list_page(CONFIG_MAPS)
 
 
 @pytest.mark.asyncio
