@@ -122,8 +122,8 @@ def delete(
 def evict(pods: Resource, key: ObjectKey, *, uid: str = "", grace_period_seconds: int | None = None) -> Write:
     """POST an Eviction (``policy/v1``): a delete that PodDisruptionBudgets may refuse with 429.
 
-    A ``uid`` that is not the Pod's is answered (409) only after some 10 s: the server takes it for a passing conflict and
-    tries again by itself.
+    A ``uid`` that is not the Pod's is answered (409) only after some 10 s: the server takes it for a passing conflict
+    and tries again by itself.
     """
     body: dict[str, Any] = {
         "apiVersion": "policy/v1",
