@@ -130,6 +130,10 @@ async def _send(client: Client, write: Write) -> Object:
             raise DemoError(f"{write}: {other}")
 
 
+def _manifests() -> Sequence[dict[str, Any]]:
+    return list(yaml.safe_load_all(resources.files("reconcile.cli.demo").joinpath("jobs.yaml").read_text()))
+
+
 async def _jobs(screen: Screen, client: Client, service: Service, *, has_stand_in: bool) -> Sequence[Row]:
     """Apply the Jobs and show them until all have ended, or the bound is over."""
     cache = Cache(client, clock=SYSTEM_CLOCK)
@@ -138,7 +142,7 @@ async def _jobs(screen: Screen, client: Client, service: Service, *, has_stand_i
     changes = _Changes()
     jobs.subscribe(changes)
     pods.subscribe(changes)
-    manifests = list(yaml.safe_load_all(resources.files("reconcile.cli.demo").joinpath("jobs.yaml").read_text()))
+    manifests = _manifests()
     rows: Sequence[Row] = ()
     failure: str | None = None
     try:
