@@ -102,6 +102,7 @@ long: $(VENV)/.tools
 bench: $(VENV)/.installed
 	$(call say,benchmarks beside their peers (about 15 minutes))
 	@for bench in import workqueue watch_bulk sync; do $(BIN)/python benchmarks/bench_$$bench.py; done
+	@$(BIN)/python benchmarks/report.py
 
 fmt: $(VENV)/.tools
 	@$(BIN)/ruff check --fix $(CODE) || true

@@ -96,3 +96,37 @@ def _cell(value: float, ours: float, form: str, *, ratio: bool) -> str:
         return text
     times = value / ours
     return f"{text} · {times:.1f} ×" if times < 10 else f"{text} · {times:.0f} ×"
+
+
+BEGIN, END = "<!-- figures: python benchmarks/report.py -->\n", "<!-- end of figures -->\n"
+
+
+def figures() -> str:
+    """What the README says of the results: all of it comes from the committed files."""
+    sync, queue, bulk = (
+        json.loads((RESULTS / f"{name}.json").read_text()) for name in ("sync", "workqueue", "watch_bulk")
+    )
+    place, rounds = sync["machine"], len(sync["subjects"][0]["rounds"])
+    server = sync["versions"]["kube-apiserver"]
+    lines = [
+        sync_table(sync),
+        "",
+        f"Medians of {rounds} rounds on {place['cores']} cores ({place['cpu']}), CPython {place['python']}, kube-apiserver",
+        f"{server}, by `{sync['command']}`. A burst of watch events goes through to the work queue at",
+        f"{bulk['events_per_cpu_second'] // 1000} 000 events per second of CPU; the queue itself takes",
+        f"{queue['add_to_done_per_second'] // 1000} 000 keys a second from add to done.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Write the figures into the README."""
+    readme = ROOT / "README.md"
+    text = readme.read_text()
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    readme.write_text(f"{before}{BEGIN}\n{figures()}\n{END}{after}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""Reconcile: the cache of an app, filled with all Pods."""
+"""Reconcile: the cache of an app, filled with all Pods, in the loop that `app.run()` and `reconcile run` use."""
 
 import asyncio
 import os
@@ -7,6 +7,7 @@ import anyio
 from measurement import SETTLE_SECONDS, Measurement
 
 from reconcile import Kind, connect, load_config
+from reconcile.app import run_in_loop
 from reconcile.runtime.cache import Cache
 from reconcile.runtime.clock import SYSTEM_CLOCK
 
@@ -24,4 +25,4 @@ async def main() -> None:
         group.cancel_scope.cancel()
 
 
-asyncio.run(main())
+run_in_loop(main)
