@@ -111,8 +111,8 @@ def figures() -> str:
     lines = [
         sync_table(sync),
         "",
-        f"Medians of {rounds} rounds on {place['cores']} cores ({place['cpu']}), CPython {place['python']}, kube-apiserver",
-        f"{server}, by `{sync['command']}`. A burst of watch events goes through to the work queue at",
+        f"Medians of {rounds} rounds on {place['cores']} cores ({place['cpu']}), CPython {place['python']},",
+        f"kube-apiserver {server}, by `{sync['command']}`. A burst of watch events goes through to the work queue at",
         f"{bulk['events_per_cpu_second'] // 1000} 000 events per second of CPU; the queue itself takes",
         f"{queue['add_to_done_per_second'] // 1000} 000 keys a second from add to done.",
     ]
