@@ -143,6 +143,17 @@ def decode_object(data: bytes | msgspec.Raw, kind: Kind | None = None) -> Object
     """
     try:
         members = _fields.decode(data)
+    except (ValueError, msgspec.MsgspecError, RecursionError) as error:
+        raise DecodeError(f"not an object: {error}") from error
+    return object_of(members, kind)
+
+
+def object_of(members: dict[str, msgspec.Raw], kind: Kind | None = None) -> Object:
+    """One object from its top-level members, which are used up; else as ``decode_object``.
+
+    For decoders that have the members at hand: a second pass over an event of 3.4 KB costs 2 µs.
+    """
+    try:
         raw_metadata = members.pop("metadata", None)
         if raw_metadata is None:
             raise DecodeError("object without metadata")
@@ -154,7 +165,7 @@ def decode_object(data: bytes | msgspec.Raw, kind: Kind | None = None) -> Object
             kind = Kind.of(_text.decode(raw_version), _text.decode(raw_kind))
     except (ValueError, msgspec.MsgspecError, RecursionError) as error:
         raise DecodeError(f"not an object: {error}") from error
-    rest = b",".join([b'"%b":%b' % (name.encode(), raw) for name, raw in members.items()])
+    rest = b",".join([b"%b:%b" % (json.encode(name), raw) for name, raw in members.items()])
     return Object(kind, metadata, rest)
 
 
