@@ -7,46 +7,52 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 
-from reconcile.testing.envtest import (
-    ControlPlane,
-    ControlPlaneConfig,
-    EnvtestError,
-    end_supervision,
-    find_binaries,
-    provide_binaries,
-)
-from reconcile.testing.envtest.binaries import DEFAULT_PROGRAMS, cache_root
-from reconcile.testing.envtest.release import DEFAULT_RELEASE, PROGRAMS
+from reconcile.cli.main import Subparsers
+
+if TYPE_CHECKING:
+    from reconcile.testing.envtest import ControlPlane, ControlPlaneConfig
 
 __all__ = ["add_parser"]
 
+DESCRIPTION = """\
+A real control plane on this machine: etcd, kube-apiserver, kube-controller-manager, kube-scheduler.
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Register the command; each of its own commands sets ``func``, which returns the exit status."""
+In a shell:  eval "$(reconcile envtest start)" && "$KUBEBUILDER_ASSETS/kubectl" get namespaces
+"""
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Register the command and its own commands."""
     parser = subparsers.add_parser(
         "envtest",
         help="a real control plane on this machine: build, start, stop, env",
-        description="A real control plane on this machine. In a shell: "
-        'reconcile envtest start && eval "$(reconcile envtest env)" && kubectl get namespaces',
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     release = argparse.ArgumentParser(add_help=False)
-    release.add_argument("--release", metavar="V", help=f"Kubernetes release (default: {DEFAULT_RELEASE})")
+    release.add_argument(
+        "--release", metavar="V", help="Kubernetes release (default: what KUBEBUILDER_ASSETS has, else the pinned one)"
+    )
     directory = argparse.ArgumentParser(add_help=False)
     directory.add_argument(
         "--dir",
         metavar="D",
         type=Path,
-        help="where it runs; its data is kept there (default: a directory of this user's, removed by stop)",
+        help="where it runs; its data is kept there (default: one directory for this user, removed by stop)",
     )
 
-    build = commands.add_parser("build", parents=[release], help="build the programs, unless they are at hand")
-    build.add_argument("programs", nargs="*", metavar="PROGRAM", help=f"default: {' '.join(DEFAULT_PROGRAMS)}")
+    build = commands.add_parser("build", parents=[release], help="build the programs that are not at hand")
+    build.add_argument("programs", nargs="*", metavar="PROGRAM", help="default: all but kubelet")
     build.set_defaults(func=_build)
-    start = commands.add_parser("start", parents=[release, directory], help="start one, and leave it running")
+    start = commands.add_parser(
+        "start", parents=[release, directory], help="start one, leave it running, and print `export` lines"
+    )
     start.add_argument(
         "--controllers",
         metavar="LIST",
@@ -60,88 +66,81 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     env.set_defaults(func=_env)
 
 
-def _build(arguments: argparse.Namespace) -> int:
-    unknown = [name for name in arguments.programs if name not in PROGRAMS]
-    if unknown:
-        return _fail(f"no such program: {', '.join(unknown)}; there are {', '.join(PROGRAMS)}", status=2)
-    names = arguments.programs or list(DEFAULT_PROGRAMS)
-    try:
-        programs = anyio.run(provide_binaries, names, arguments.release)
-    except EnvtestError as error:
-        return _fail(error)
+def _build(options: argparse.Namespace) -> int:
+    from reconcile.testing.envtest.binaries import DEFAULT_PROGRAMS, provide_binaries
+
+    programs = anyio.run(provide_binaries, options.programs or DEFAULT_PROGRAMS, options.release)
     for path in programs.values():
         print(path)
     return 0
 
 
-def _start(arguments: argparse.Namespace) -> int:
-    directory = _directory(arguments)
+def _start(options: argparse.Namespace) -> int:
+    from reconcile.testing.envtest import ControlPlane, ControlPlaneConfig, ControlPlaneError
+
+    directory = _directory(options)
     if ControlPlane.look(directory) is not None:
-        return _fail(
-            f"a control plane runs already in {directory}: `reconcile envtest stop` it first, or give another --dir"
-        )
-    if arguments.dir is None:
+        raise ControlPlaneError(f"a control plane runs already in {directory}: stop it first, or give another --dir")
+    if options.dir is None:
         shutil.rmtree(directory, ignore_errors=True)  # left by one that was killed
     config = ControlPlaneConfig(
-        release=arguments.release, controllers=arguments.controllers, scheduler=True, directory=directory
+        release=options.release, controllers=options.controllers, scheduler=True, directory=directory
     )
-    try:
-        control_plane = anyio.run(_start_detached, config)
-    except EnvtestError as error:
-        return _fail(error)
-    print(f"{control_plane.url} runs in {directory}; stop it with `{_stop_command(arguments)}`", file=sys.stderr)
-    _print_exports(KUBECONFIG=control_plane.admin_kubeconfig, KUBEBUILDER_ASSETS=control_plane.assets)
+    control_plane = anyio.run(_start_and_leave, config)
+    given = f" --dir {shlex.quote(str(options.dir))}" if options.dir else ""
+    print(f"{control_plane.url} runs in {directory}; to end it: reconcile envtest stop{given}", file=sys.stderr)
+    _print_exports(control_plane)
     return 0
 
 
-async def _start_detached(config: ControlPlaneConfig) -> ControlPlane:
+async def _start_and_leave(config: ControlPlaneConfig) -> ControlPlane:
+    from reconcile.testing.envtest import ControlPlane
+
     control_plane = ControlPlane(config)
+    await control_plane.binary("kubectl")  # for whoever uses what is exported
     await control_plane.start()
-    await control_plane.binary("kubectl")
     control_plane.detach()
     return control_plane
 
 
-def _stop(arguments: argparse.Namespace) -> int:
-    directory = _directory(arguments)
+def _stop(options: argparse.Namespace) -> int:
+    from reconcile.testing.envtest import ControlPlaneError, end_supervision
+
+    directory = _directory(options)
     if not end_supervision(directory):
-        return _fail(f"no control plane runs in {directory}")
-    if arguments.dir is None:
+        raise ControlPlaneError(f"no control plane runs in {directory}")
+    if options.dir is None:
         shutil.rmtree(directory, ignore_errors=True)
     return 0
 
 
-def _env(arguments: argparse.Namespace) -> int:
-    directory = _directory(arguments)
+def _env(options: argparse.Namespace) -> int:
+    from reconcile.testing.envtest import BinariesUnavailableError, ControlPlane, find_binaries
+
+    directory = _directory(options)
     control_plane = ControlPlane.look(directory)
     if control_plane is not None:
-        _print_exports(KUBECONFIG=control_plane.admin_kubeconfig, KUBEBUILDER_ASSETS=control_plane.assets)
+        _print_exports(control_plane)
         return 0
-    print(f"no control plane runs in {directory}: `reconcile envtest start`", file=sys.stderr)
-    try:
-        programs = find_binaries(["etcd", "kube-apiserver", "kubectl"], arguments.release)
-    except EnvtestError as error:
-        return _fail(error)
+    print(f"no control plane runs in {directory}: reconcile envtest start", file=sys.stderr)
+    programs = find_binaries(["etcd", "kube-apiserver", "kubectl"], options.release)
     if programs is None:
-        return _fail("the programs are not at hand: `reconcile envtest build`")
-    _print_exports(KUBEBUILDER_ASSETS=programs["kube-apiserver"].parent)
+        raise BinariesUnavailableError("the programs are not at hand: reconcile envtest build")
+    _print_export("KUBEBUILDER_ASSETS", programs["kube-apiserver"].parent)
     return 0
 
 
-def _print_exports(**values: Path) -> None:
-    for name, value in values.items():
-        print(f"export {name}={shlex.quote(str(value))}")
+def _print_exports(control_plane: ControlPlane) -> None:
+    _print_export("KUBECONFIG", control_plane.admin_kubeconfig)
+    _print_export("KUBEBUILDER_ASSETS", control_plane.assets)
 
 
-def _directory(arguments: argparse.Namespace) -> Path:
-    chosen: Path | None = arguments.dir
+def _print_export(name: str, value: Path) -> None:
+    print(f"export {name}={shlex.quote(str(value))}")
+
+
+def _directory(options: argparse.Namespace) -> Path:
+    from reconcile.testing.envtest.binaries import cache_root
+
+    chosen: Path | None = options.dir
     return cache_root() / "running" if chosen is None else chosen.absolute()
-
-
-def _stop_command(arguments: argparse.Namespace) -> str:
-    return "reconcile envtest stop" + (f" --dir {shlex.quote(str(arguments.dir))}" if arguments.dir else "")
-
-
-def _fail(error: object, *, status: int = 1) -> int:
-    print(f"reconcile envtest: {error}", file=sys.stderr)
-    return status

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import anyio
 
+from reconcile.errors import UsageError
 from reconcile.runtime.clock import SYSTEM_CLOCK
 from reconcile.testing.envtest.errors import BinariesUnavailableError
 from reconcile.testing.envtest.file_lock import exclusive_lock
@@ -60,7 +61,8 @@ def find_binaries(names: Sequence[str], version: str | None) -> Mapping[str, Pat
     two releases are not mixed.
 
     Raises:
-        BinariesUnavailableError: a name or a version that does not exist.
+        UsageError: there is no such program.
+        BinariesUnavailableError: there is no such release.
     """
     _check_names(names)
     assets = os.environ.get(ASSETS_VARIABLE)
@@ -79,6 +81,7 @@ async def provide_binaries(names: Sequence[str], version: str | None = None) -> 
         version: a Kubernetes release; None takes what KUBEBUILDER_ASSETS has, else the default one.
 
     Raises:
+        UsageError: there is no such program.
         BinariesUnavailableError: they cannot be had; the text says what was tried and the way out.
     """
     found = find_binaries(names, version)
@@ -103,7 +106,7 @@ _WAY_OUT = f"set XDG_CACHE_HOME to another place, or {ASSETS_VARIABLE} to a dire
 def _check_names(names: Sequence[str]) -> None:
     unknown = [name for name in names if name not in PROGRAMS]
     if unknown:
-        raise BinariesUnavailableError(f"no such program: {', '.join(unknown)}; there are {', '.join(PROGRAMS)}")
+        raise UsageError(f"no such program: {', '.join(unknown)}; there are {', '.join(PROGRAMS)}")
 
 
 def _is_program(path: Path) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from reconcile.errors import UsageError
 from reconcile.testing.envtest import binaries
 from reconcile.testing.envtest.binaries import cache_directory, find_binaries, provide_binaries
 from reconcile.testing.envtest.errors import BinariesUnavailableError
@@ -102,7 +103,7 @@ def test_an_unknown_release_is_refused_with_those_that_are_known() -> None:
 
 def test_an_unknown_program_is_refused_with_those_that_are_known() -> None:
     """The error names the programs there are."""
-    with pytest.raises(BinariesUnavailableError, match=r"no such program: kubectll; there are etcd, .*kubelet"):
+    with pytest.raises(UsageError, match=r"no such program: kubectll; there are etcd, .*kubelet"):
         find_binaries(["kubectll"], None)
 
 
