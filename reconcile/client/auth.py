@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
+import math
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Protocol, assert_never
@@ -21,7 +23,9 @@ from reconcile.client.clock import Clock
 from reconcile.client.config import Auth, BasicAuth, ClusterConfig, ExecAuth, OIDCAuth, TokenAuth, TokenFileAuth
 from reconcile.client.exec_plugin import ExecCredential, run_plugin
 from reconcile.client.tls import KeyPair
-from reconcile.errors import ConfigurationError
+from reconcile.errors import ConfigurationError, ReconcileError, TransportError
+
+_log = logging.getLogger("reconcile.client")
 
 TOKEN_FILE_SECONDS = 60.0
 """How long the content of a token file is believed (as in client-go)."""
@@ -112,7 +116,8 @@ class ExecCredentials:
         self._clock = clock
         self._server_time = server_time
         self._current: ExecCredential | None = None
-        self._ran_at = 0.0
+        self._failure: ReconcileError | None = None
+        self._ran_at: float | None = None
         self._single_flight = asyncio.Lock()
 
     @property
@@ -120,10 +125,9 @@ class ExecCredentials:
         return None if self._current is None else self._current.key_pair
 
     async def header(self) -> str:
-        if self._current is None or self._expires_soon(self._current):
+        if self._current is None or self._seconds_left(self._current) <= EXPIRY_SKEW_SECONDS:
             async with self._single_flight:
-                if self._current is None or self._expires_soon(self._current):
-                    await self._run()
+                await self._ensure()
         return self._header
 
     async def renew(self, rejected: str) -> bool:
@@ -137,18 +141,36 @@ class ExecCredentials:
     def _header(self) -> str:
         return f"Bearer {self._current.token}" if self._current is not None and self._current.token else ""
 
-    def _may_run(self) -> bool:
-        return self._current is None or self._clock.monotonic() - self._ran_at >= RENEWAL_SECONDS_MIN
+    async def _ensure(self) -> None:
+        """Run the plugin where that is due; whoever waited for a run that failed shares the failure."""
+        if self._current is None:
+            if self._failure is not None and not self._may_run():
+                raise self._failure.with_traceback(None)
+            await self._run()
+        elif self._seconds_left(self._current) <= EXPIRY_SKEW_SECONDS and self._may_run():
+            try:
+                await self._run()
+            except TransportError as error:
+                if self._seconds_left(self._current) <= 0.0:
+                    raise
+                _log.warning("going on with a credential that expires soon: %s", error)
 
-    def _expires_soon(self, credential: ExecCredential) -> bool:
+    def _may_run(self) -> bool:
+        return self._ran_at is None or self._clock.monotonic() - self._ran_at >= RENEWAL_SECONDS_MIN
+
+    def _seconds_left(self, credential: ExecCredential) -> float:
         now = self._server_time()
-        if credential.expires_at is None or now is None or not self._may_run():
-            return False
-        return (credential.expires_at - now).total_seconds() <= EXPIRY_SKEW_SECONDS
+        if credential.expires_at is None or now is None:
+            return math.inf
+        return (credential.expires_at - now).total_seconds()
 
     async def _run(self) -> None:
         try:
             self._current = await run_plugin(self._auth)
+            self._failure = None
+        except ReconcileError as error:
+            self._failure = error
+            raise
         finally:
             self._ran_at = self._clock.monotonic()
 

@@ -100,9 +100,8 @@ async def run_plugin(auth: ExecAuth, *, timeout_seconds: float = EXEC_SECONDS_MA
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
     if code != 0:
-        raise TransportError(
-            f"{name} exited with {code}: {redact(complaint.decode('utf-8', 'replace'))}", may_have_arrived=False
-        )
+        words = redact(complaint.decode("utf-8", "replace"))
+        raise TransportError(f"{name} exited with {code}" + (f": {words}" if words else ""), may_have_arrived=False)
     return _credential(output, auth.api_version, name)
 
 

@@ -10,6 +10,8 @@ Guarantees beyond the protocol's:
     * Two pools: watches pin a connection each and never keep a request waiting.
     * Nothing is sent twice behind the caller's back, save once more after a 401, which says that it was not executed.
     * Connections notice a dead peer: TCP keepalive, and ``TCP_USER_TIMEOUT`` where the system has it.
+    * Answers come uncompressed: on one machine or in one data centre packing costs the client as much as it saves
+      (45 MB of Pods: 0.06 s to unpack), and the server far more.
     * Names are resolved anew for each connection; no netrc, no cookies, no proxies but those of the configuration.
 """
 
@@ -223,7 +225,7 @@ class KubernetesTransport:
             length += len(chunk)
             if length > RESPONSE_BYTES_MAX:
                 raise TransportError(
-                    f"{response.method} {_bare(str(response.url))}: the answer is longer than"
+                    f"{response.method} {response.url.with_query(None)}: the answer is longer than"
                     f" {RESPONSE_BYTES_MAX} bytes; list in pages (limit)"
                 )
             chunks.append(chunk)
@@ -367,10 +369,6 @@ def _drop(response: aiohttp.ClientResponse) -> None:
 
 def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
     return {name.lower(): value for name, value in response.headers.items()}
-
-
-def _bare(url: str) -> str:
-    return url.partition("?")[0]
 
 
 def _reason(aiohttp: Any, error: Any, config: ClusterConfig, proxy: str | None) -> tuple[bool, str]:

@@ -186,6 +186,40 @@ async def test_a_401_runs_the_plugin_once_and_does_not_loop(plugin: Plugin) -> N
 
 
 @pytest.mark.asyncio
+async def test_those_who_waited_for_a_plugin_that_failed_share_the_failure(plugin: Plugin) -> None:
+    """Else each of them would wait for a run of its own, one after the other. Later it is tried again."""
+    clock = ManualClock()
+    credentials = exec_credentials(plugin.auth("time.sleep(0.2); sys.exit(7)"), clock)
+    answers = await asyncio.gather(*[credentials.header() for _ in range(20)], return_exceptions=True)
+    assert {(type(answer), str(answer)[-13:]) for answer in answers} == {(TransportError, "exited with 7")}
+    assert len(plugin.runs) == 1
+    clock.now += auth.RENEWAL_SECONDS_MIN
+    plugin.auth(f"print({credential('tok')!r})")
+    assert await credentials.header() == "Bearer tok"
+
+
+@pytest.mark.asyncio
+async def test_a_credential_serves_to_its_end_when_it_cannot_be_renewed(
+    plugin: Plugin, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The identity provider may be away for a minute; after the end there is nothing to send."""
+    clock, server = ManualClock(), [NOW]
+    credentials = exec_credentials(
+        plugin.auth(f"print({credential('tok', NOW + timedelta(minutes=10))!r})"), clock, lambda: server[0]
+    )
+    await credentials.header()
+    plugin.auth("sys.exit(7)")
+    clock.now += 570
+    server[0] += timedelta(seconds=570)
+    assert await credentials.header() == "Bearer tok"
+    assert "expires soon" in caplog.text
+    clock.now += 30
+    server[0] += timedelta(seconds=30)
+    with pytest.raises(TransportError, match="exited with 7"):
+        await credentials.header()
+
+
+@pytest.mark.asyncio
 async def test_a_plugin_may_give_a_client_certificate(plugin: Plugin) -> None:
     """Instead of a token; then there is nothing to put into a header."""
     credentials = exec_credentials(
