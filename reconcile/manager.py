@@ -13,7 +13,7 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import anyio
 import anyio.abc
@@ -32,14 +32,11 @@ from reconcile.runtime.context import OpenGate, WriteGate
 from reconcile.runtime.controller import Controller
 from reconcile.runtime.declaration import Declaration, IndexFunction, Watch
 from reconcile.runtime.health import Health
-from reconcile.runtime.http_server import Address, Answer, HTTPServer, loopback_only
 from reconcile.runtime.informer import Informer
 from reconcile.runtime.leader_election import LeaderElectionConfig, LeaderElector
 from reconcile.runtime.recorder import EventRecorder
+from reconcile.runtime.serving import Serving
 from reconcile.runtime.watchdog import LoopWatchdog
-
-if TYPE_CHECKING:
-    from reconcile.instrumentation.prometheus import Metrics
 
 _log = logging.getLogger("reconcile.manager")
 
@@ -122,9 +119,13 @@ class Manager:
         self.health = Health()
         self.health.add("caches", self._caches_problem)
         self.health.add("controllers", self._controllers_problem)
-        self.health_server: HTTPServer | None = None
-        self.metrics: Metrics | None = None
-        self.metrics_server: HTTPServer | None = None
+        self._serving = Serving(
+            self.health,
+            health_bind_address=options.health_bind_address,
+            metrics_bind_address=options.metrics_bind_address,
+            hooks=hooks,
+            collector=self._readings,
+        )
         self.controllers: tuple[Controller, ...] = ()
         self.elector: LeaderElector | None = None
 
@@ -170,7 +171,7 @@ class Manager:
             ReconcileError: the first sync took too long; the lease was lost.
         """
         try:
-            async with self._serving(), anyio.create_task_group() as group:
+            async with self._serving.open(), anyio.create_task_group() as group:
                 await self._until_stopped(group)
                 group.cancel_scope.cancel()
         except BaseExceptionGroup as failures:
@@ -184,12 +185,12 @@ class Manager:
         async with self._stoppable():
             resources = await self._resources()
             informers = self._informers(resources)
-            recorder = EventRecorder(self._client, self.name, clock=self._clock, hooks=self._hooks)
             gate: WriteGate = OpenGate()
             if self._options.leader_election is not None:
                 gate = self.elector = LeaderElector(
                     self._client, self._options.leader_election, clock=self._clock, hooks=self._hooks
                 )
+            recorder = EventRecorder(self._client, self.name, gate=gate.check, clock=self._clock, hooks=self._hooks)
             self.controllers = tuple(
                 self._controller(declaration, resources, informers, recorder, gate)
                 for declaration in self._declarations
@@ -201,14 +202,10 @@ class Manager:
             await self.cache.wait_synced(self._options.sync_seconds_max)
             self._synced = True
             _log.info("%s: caches synced (%s)", self.name, ", ".join(str(one) for one in informers.values()))
-            async with anyio.create_task_group() as events:
-                events.start_soon(recorder.run)
-                if self.elector is None:
-                    await self._work()
-                else:
-                    await self._work_while_leading(self.elector)
-                await recorder.flush()
-                events.cancel_scope.cancel()
+            if self.elector is None:
+                await self._work(recorder)
+            else:
+                await self._work_while_leading(self.elector, recorder)
 
     def _controller(
         self,
@@ -218,8 +215,7 @@ class Manager:
         recorder: EventRecorder,
         gate: WriteGate,
     ) -> Controller:
-        name = declaration.name
-        waited, worked = (None, None) if self.metrics is None else self.metrics.queue_observer(name, name)
+        waited, worked = self._serving.observers(declaration.name)
         return Controller(
             declaration,
             client=self._client,
@@ -292,7 +288,7 @@ class Manager:
             for key, functions in indexes.items()
         }
 
-    async def _work_while_leading(self, elector: LeaderElector) -> None:
+    async def _work_while_leading(self, elector: LeaderElector, recorder: EventRecorder) -> None:
         """Stand by, work while leading, release the lease last."""
         async with anyio.create_task_group() as election:
             election.start_soon(elector.run)
@@ -307,26 +303,34 @@ class Manager:
                 await elector.wait_leading()
                 waiting.cancel_scope.cancel()
             if elector.is_leading:
-                await self._work()
+                await self._work(recorder)
             await elector.release()
             election.cancel_scope.cancel()
 
-    async def _work(self) -> None:
-        """Run the controllers until stopped, then drain them within the bound."""
-        async with anyio.create_task_group() as workers:
-            for controller in self.controllers:
-                workers.start_soon(self._supervise, controller)
-            self._started.set()
-            await self._stop.wait()
-            for controller in self.controllers:
-                controller.shut_down()
-            with anyio.move_on_after(self._options.drain_seconds) as bound:
+    async def _work(self, recorder: EventRecorder) -> None:
+        """Run the controllers until stopped, drain them within the bound, and write the last Events."""
+        async with anyio.create_task_group() as events:
+            events.start_soon(recorder.run)
+            async with anyio.create_task_group() as workers:
                 for controller in self.controllers:
-                    await controller.drained()
-            if bound.cancelled_caught:
-                busy = ", ".join(one.name for one in self.controllers if not one.is_idle)
-                _log.warning("%s: not drained in %g s, cancelled: %s", self.name, self._options.drain_seconds, busy)
-            workers.cancel_scope.cancel()
+                    workers.start_soon(self._supervise, controller)
+                self._started.set()
+                await self._stop.wait()
+                await self._drain()
+                workers.cancel_scope.cancel()
+            await recorder.flush()
+            events.cancel_scope.cancel()
+
+    async def _drain(self) -> None:
+        """Take in no more keys, and let what runs end, but not for ever."""
+        for controller in self.controllers:
+            controller.shut_down()
+        with anyio.move_on_after(self._options.drain_seconds) as bound:
+            for controller in self.controllers:
+                await controller.drained()
+        if bound.cancelled_caught:
+            busy = ", ".join(one.name for one in self.controllers if not one.is_idle)
+            _log.warning("%s: not drained in %g s, cancelled: %s", self.name, self._options.drain_seconds, busy)
 
     async def _supervise(self, controller: Controller) -> None:
         """Run one controller; after a crash, again after a delay. The others do not notice."""
@@ -345,37 +349,6 @@ class Manager:
                 self._failed.pop(controller.name, None)
             else:
                 return
-
-    @contextlib.asynccontextmanager
-    async def _serving(self) -> AsyncGenerator[None, None]:
-        """The probes, the metrics and the watchdog, for as long as the manager lives."""
-        health, metrics = self._options.health_bind_address, self._options.metrics_bind_address
-        async with contextlib.AsyncExitStack() as stack:
-            if health is not None:
-                address = Address.parse(health, flag="--health-bind-address")
-                self.health_server = HTTPServer("probes", address, self.health.routes())
-                await self.health_server.start()
-                stack.push_async_callback(self.health_server.stop)
-            if metrics is not None:
-                flag = "--metrics-bind-address"
-                address = loopback_only(Address.parse(metrics, flag=flag), flag=flag)
-                self.metrics = self._measure()
-                self.metrics_server = HTTPServer("metrics", address, {"/metrics": self._render})
-                await self.metrics_server.start()
-                stack.push_async_callback(self.metrics_server.stop)
-            yield
-
-    def _measure(self) -> Metrics:
-        """Metrics of this run. Prometheus' client is loaded only where something is served."""
-        from reconcile.instrumentation.prometheus import Metrics  # noqa: PLC0415  costs 20 ms
-
-        metrics = Metrics()
-        self._hooks.add(metrics.hook)
-        metrics.add_collector(self._readings)
-        return metrics
-
-    def _render(self, _query: Mapping[str, str]) -> Answer:
-        return Answer(200, self.metrics.render() if self.metrics is not None else b"", "text/plain; version=0.0.4")
 
     def _readings(self) -> Iterable[Reading]:
         for controller in self.controllers:

@@ -9,6 +9,7 @@ Guarantees:
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import assert_never
 
 import anyio
@@ -17,7 +18,7 @@ from reconcile.client import writes
 from reconcile.client.api import Client
 from reconcile.core.backoff import Backoff, BackoffPolicy
 from reconcile.core.recorder import EVENTS, Correlator, Series
-from reconcile.errors import AlreadyExistsError, NotFoundError, TransportError
+from reconcile.errors import AlreadyExistsError, LeaseLostError, NotFoundError, TransportError
 from reconcile.instrumentation.hooks import EventDropped, Hooks
 from reconcile.model.key import ObjectKey
 from reconcile.model.object import Object
@@ -40,13 +41,21 @@ class EventRecorder:
 
     Args:
         component: who reports, as ``source.component`` and ``reportingComponent``.
+        gate: raises LeaseLostError where this process may not write any more; its Events are dropped then.
     """
 
     def __init__(
-        self, client: Client, component: str, *, clock: Clock = SYSTEM_CLOCK, hooks: Hooks | None = None
+        self,
+        client: Client,
+        component: str,
+        *,
+        gate: Callable[[], None] | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        hooks: Hooks | None = None,
     ) -> None:
         self._client = client
         self._component = component
+        self._gate = gate
         self._clock = clock
         self._hooks = hooks or Hooks()
         self._correlator = Correlator()
@@ -113,7 +122,10 @@ class EventRecorder:
             count = series.count
             try:
                 request = self._request(series)
-                outcome: Outcome = await self._client.send(request)
+                outcome: Outcome = await self._client.send(request, gate=self._gate)
+            except LeaseLostError:
+                self._give_up(series, "lease lost")
+                return
             except TransportError as error:  # it was not sent
                 _log.debug("event %s not sent: %s", series.name, error)
                 continue
