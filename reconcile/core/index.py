@@ -93,12 +93,6 @@ class NamedIndex:
             return ()
 
 
-def owner_uid(obj: Object) -> str:
-    """The uid of the controller owner, or empty."""
-    reference = controller_of(obj)
-    return reference.uid if reference is not None else ""
-
-
 @attrs.define
 class Indexes:
     """All indexes of one table."""
@@ -121,13 +115,13 @@ class Indexes:
             self._by_namespace.add(key.namespace, key)
         elif new is None:
             self._by_namespace.remove(key.namespace, key)
-        before = "" if old is None or old.metadata.owner_references is None else owner_uid(old)
-        after = "" if new is None or new.metadata.owner_references is None else owner_uid(new)
-        if before != after:
-            if before:
-                self._by_owner.remove(before, key)
-            if after:
-                self._by_owner.add(after, key)
+        before = None if old is None else controller_of(old)
+        after = None if new is None else controller_of(new)
+        if before is not after and (before is None or after is None or before.uid != after.uid):
+            if before is not None:
+                self._by_owner.remove(before.uid, key)
+            if after is not None:
+                self._by_owner.add(after.uid, key)
         if self._named:
             for index in self._named.values():
                 index.update(key, new)

@@ -9,7 +9,7 @@ from reconcile.model.resource import Kind
 
 def controller_of(child: Object) -> OwnerReference | None:
     """The one owner reference with ``controller: true`` (the first, should there be several), or None."""
-    for reference in child.owner_references:
+    for reference in child.metadata.owner_references or ():
         if reference.controller:
             return reference
     return None
