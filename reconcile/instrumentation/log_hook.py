@@ -1,4 +1,8 @@
-"""The hook that writes facts to the log: a line each, at a level that fits, the same warning once a minute."""
+"""The hook that writes facts to the log: a line each, at a level that fits, the same warning once a minute.
+
+Failures of reconciles and components, and changes of the leader, are debug lines here: they are logged where they
+happen, with their trace.
+"""
 
 from __future__ import annotations
 
@@ -54,9 +58,9 @@ class LogHook:
             case Parked(controller=controller, key=key, seconds=seconds):
                 self._log.debug("waited %.3f s for its own writes", seconds, extra=_extra(controller, key))
             case LeaderChanged(lease=lease, leading=leading, detail=detail):
-                self._log.info("lease %s: %s %s", lease, "leading" if leading else "not leading", detail)
+                self._log.debug("lease %s: %s, %s", lease, "leading" if leading else "not leading", detail)
             case ComponentFailed(component=component, error=error, restart_seconds=seconds):
-                self._warn((component, error), "%s failed, again in %.1f s: %s", component, seconds, error)
+                self._log.debug("%s failed, again in %.1f s: %s", component, seconds, error)
             case LoopStalled(seconds=seconds, stack=stack):
                 by = "by this code" if stack else "because the process did not run (suspended, or short of CPU)"
                 text = "the event loop stood still for %.3f s %s"
@@ -66,12 +70,8 @@ class LogHook:
 
     def _reconciled(self, fact: Reconciled) -> None:
         extra = _extra(fact.controller, fact.key) | {"reconcile_id": fact.reconcile_id}
-        if fact.outcome in {"success", "requeue_after", "cancelled"}:
-            self._log.debug("%s in %.3f s, %d writes", fact.outcome, fact.seconds, fact.writes, extra=extra)
-            return
         again = "" if fact.retry_after_seconds is None else f", again in {fact.retry_after_seconds:.3f} s"
-        identity = (fact.controller, fact.key, fact.outcome, fact.error)
-        self._warn(identity, "%s after %.3f s%s: %s", fact.outcome, fact.seconds, again, fact.error, extra=extra)
+        self._log.debug("%s in %.3f s, %d writes%s", fact.outcome, fact.seconds, fact.writes, again, extra=extra)
 
     def _warn(self, identity: tuple[Any, ...], text: str, *values: object, extra: dict[str, str] | None = None) -> None:
         """A warning, unless the same one was written within the last ``REPEAT_SECONDS``."""

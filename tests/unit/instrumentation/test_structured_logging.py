@@ -166,8 +166,7 @@ def test_level_is_kept():
     ("fact", "level", "text"),
     [
         (Reconciled("job", KEY, "id", "success", 0.1, 2), "debug", "success in 0.100 s, 2 writes"),
-        (Reconciled("job", KEY, "id", "error", 0.1, 2, "boom", 5.0), "warning", "error after 0.100 s, again in 5.000 s: boom"),
-        (Reconciled("job", KEY, "id", "terminal", 0.1, 0, "boom"), "warning", "terminal after 0.100 s: boom"),
+        (Reconciled("job", KEY, "id", "error", 0.1, 2, "boom", 5.0), "debug", "error in 0.100 s, 2 writes, again in 5.000 s"),
         (RequestSent("GET", "cluster", "v1/Pod", 0, 0.1), "debug", "GET v1/Pod: no answer in 0.100 s"),
         (WatchEnded("v1/Pod", "closed"), "debug", "watch of v1/Pod ended: closed"),
         (WatchEnded("v1/Pod", "refused", "403"), "warning", "watch of v1/Pod ended: refused: 403"),
@@ -175,15 +174,15 @@ def test_level_is_kept():
         (Quarantined("v1/Pod", KEY, "too deep"), "warning", "v1/Pod default/web cannot be decoded and is left out: too deep"),
         (Parked("job", KEY, 0.1, timed_out=False), "debug", "waited 0.100 s for its own writes"),
         (Parked("job", KEY, 15, timed_out=True), "warning", "did not show its own writes within 15.0 s"),
-        (LeaderChanged("ns/l", leading=True, detail="acquired"), "info", "lease ns/l: leading acquired"),
-        (ComponentFailed("informer v1/Pod", "boom", 2.0), "warning", "informer v1/Pod failed, again in 2.0 s: boom"),
+        (LeaderChanged("ns/l", leading=True, detail="acquired"), "debug", "lease ns/l: leading, acquired"),
+        (ComponentFailed("informer v1/Pod", "boom", 2.0), "debug", "informer v1/Pod failed, again in 2.0 s: boom"),
         (LoopStalled(0.3, "File x"), "warning", "stood still for 0.300 s by this code"),
         (LoopStalled(0.3), "warning", "because the process did not run"),
         (EventDropped("queue full"), "warning", "an Event was not written: queue full"),
     ],
 )  # fmt: skip
 def test_each_fact_is_a_line_at_a_level_that_fits(fact, level, text):
-    """What an operator should act on is a warning; what is normal is not."""
+    """What an operator should act on is a warning; what is normal, or is logged where it happens, is not."""
     stream = logs()
     LogHook(lambda: 0.0)(fact)
     (line,) = lines(stream)
