@@ -294,3 +294,60 @@ async def test_offloaded_work_does_not_hold_the_loop(client: Client, namespace: 
         await make(client, namespace, "one", team="i")
         await eventually(lambda: results)
     assert results[0] == 499500
+
+
+def custom_resource_definition(plural: str, kind: str, group: str) -> dict[str, Any]:
+    """A namespaced kind without a schema to speak of."""
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{group}"},
+        "spec": {
+            "group": group,
+            "scope": "Namespaced",
+            "names": {"plural": plural, "singular": kind.lower(), "kind": kind},
+            "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
+        },
+    }
+
+
+@pytest.mark.asyncio
+async def test_a_kind_that_is_not_served_yet_is_waited_for(
+    control_plane: ControlPlane, client: Client, namespace: str
+) -> None:
+    """With ``missing_kinds="wait"`` the app starts once somebody has installed the definition."""
+    group = f"{namespace[-8:]}.late.example.com"
+    if group[0].isdigit():
+        group = f"x{group}"
+    app = App("waiting")
+    seen: list[str] = []
+
+    @app.controller(f"{group}/v1/Late")
+    async def late(obj: Object, ctx: Context) -> None:
+        seen.append(obj.name)
+
+    definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    options = RunOptions(namespaces=(namespace,), missing_kinds="wait")
+    async with client, anyio.create_task_group() as tasks:
+        started = anyio.Event()
+
+        async def run() -> None:
+            async with app.running(client=client, options=options):
+                started.set()
+                await eventually(lambda: seen, seconds=60)
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(run)
+        with pytest.raises(UnknownKindError):
+            await client.resource(Kind.parse(f"{group}/v1/Late"))
+        assert not started.is_set()
+        control_plane.rest.request("POST", definitions, custom_resource_definition("lates", "Late", group))
+        await started.wait()
+        control_plane.rest.request(
+            "POST",
+            f"/apis/{group}/v1/namespaces/{namespace}/lates",
+            {"apiVersion": f"{group}/v1", "kind": "Late", "metadata": {"name": "first"}},
+        )
+    assert seen == ["first"]
+    control_plane.rest.request("DELETE", f"{definitions}/lates.{group}")
