@@ -192,7 +192,8 @@ class Freshness(Generic[K]):
     def blocked(self, key: K, version_of: VersionOf, uid_of: UidOf | None = None) -> Floor | None:
         """The floor that the cache has not reached, or None: the key may run. Drops the floors that are met.
 
-        Without ``uid_of``, deletes that were answered without a version are not waited for.
+        Without ``uid_of``, deletes that were answered without a version, and writes that took an object out of an
+        informer's selector, are not waited for.
         """
         floor = self._first_standing(key, version_of, uid_of)
         if floor is None:
@@ -225,6 +226,8 @@ class Freshness(Generic[K]):
             highest = group.by_version[-1]
             reached = version_of(highest)
             if reached is None:
+                if uid_of is not None and highest.uid and uid_of(highest) == highest.uid:
+                    return highest  # the write took it out of the selector, and the cache has not seen that yet
                 self._failed_open_total += 1
                 group.remove(highest)
                 continue

@@ -43,26 +43,18 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import attrs
 
-from reconcile.errors import DecodeError, LeaseLostError, UsageError
-from reconcile.model import timestamp
+from reconcile.core import lease_record
+from reconcile.core.lease_record import LEASE_SECONDS_MAX, RELEASED_ANNOTATION, TRANSITIONS_MAX
+from reconcile.errors import LeaseLostError, UsageError
 from reconcile.model.key import ObjectKey
-from reconcile.model.object import Object, from_plain
-from reconcile.model.resource import Kind, Resource
+from reconcile.model.object import Object
 
-LEASES = Resource(Kind("coordination.k8s.io", "v1", "Lease"), "leases")
-
-RELEASED_ANNOTATION = "reconcile.dev/released-at-transition"
-"""Set by a leader that releases its Lease: the Lease's transitions then. Any other Lease is waited for."""
 CLOCK_MARGIN = 0.8
 """The largest share of the lease that its holder may use: 0.9 / 1.1, for clocks that are 10 % slow and 10 % fast."""
-LEASE_SECONDS_MAX = 3600
-"""The longest lease that is granted or respected: a bound for what somebody may have written into one."""
-TRANSITIONS_MAX = 2**31 - 1
-"""``leaseTransitions`` is an int32."""
 FOLLOW_JITTER = 0.5
 """A candidate looks every ``retry_seconds``, or up to half as long again."""
 TAKEOVER_JITTER = 0.25
@@ -228,7 +220,7 @@ class Election:
         if self._must_read:
             return Read()
         if self._lease is None:
-            return Write(self._body(None, {}, {}), create=True)
+            return Write(lease_record.unheld(self.config.key), create=True)
         if self.state is State.FOLLOWING:
             self.state = State.ACQUIRING
         return Write(self._claim_it(self._lease, wall), create=False)
@@ -243,14 +235,17 @@ class Election:
             return Read()
         annotations = {**self._lease.annotations, RELEASED_ANNOTATION: str(self._transitions)}
         return Write(
-            self._body(self._lease, {"holderIdentity": "", "renewTime": _time(wall)}, annotations), create=False
+            lease_record.changed(
+                self._lease, {"holderIdentity": "", "renewTime": lease_record.time(wall)}, annotations
+            ),
+            create=False,
         )
 
     def _claim_it(self, lease: Object, wall: datetime) -> Object:
         """The Lease as this process holds it: acquired, or renewed."""
-        text = _time(wall)
+        text = lease_record.time(wall)
         if self._claim is None or (self.state is State.ACQUIRING and not self._is_claimed()):
-            self._transitions = min(TRANSITIONS_MAX, max(self._transitions, _transitions(lease)) + 1)
+            self._transitions = min(TRANSITIONS_MAX, max(self._transitions, lease_record.transitions(lease)) + 1)
             self._claim = (self._transitions, text)
         spec = {
             "holderIdentity": self.config.identity,
@@ -261,22 +256,7 @@ class Election:
         }
         annotations = dict(lease.annotations)
         annotations.pop(RELEASED_ANNOTATION, None)
-        return self._body(lease, spec, annotations)
-
-    def _body(self, lease: Object | None, spec: dict[str, Any], annotations: dict[str, str]) -> Object:
-        """The whole Lease with these members of its spec; what others wrote beside them stays."""
-        if lease is None:
-            body: dict[str, Any] = {
-                "apiVersion": LEASES.api_version,
-                "kind": LEASES.kind.kind,
-                "metadata": {"name": self.config.name, "namespace": self.config.namespace},
-                "spec": spec,
-            }
-        else:
-            body = lease.to_dict()
-            body["spec"] = {**_spec(lease), **spec}
-        body["metadata"]["annotations"] = annotations
-        return from_plain(body)
+        return lease_record.changed(lease, spec, annotations)
 
     # -- what came of it ----------------------------------------------------------------------------------------------
 
@@ -287,7 +267,7 @@ class Election:
         if version != self._version:
             self._unchanged_since = now
         self._lease, self._version = lease, version
-        self.holder = _holder(lease)
+        self.holder = lease_record.holder(lease)
         if self.state is State.LEADING:
             if self._is_claimed():
                 self._due = now
@@ -297,8 +277,8 @@ class Election:
         if lease is None:
             self._due = now
             return
-        self._transitions = max(self._transitions, _transitions(lease))
-        if self._is_claimed() or self._is_released():
+        self._transitions = max(self._transitions, lease_record.transitions(lease))
+        if self._is_claimed() or lease_record.is_released(lease):
             self._due = now
             return
         ends = self._unchanged_since + self._duration()
@@ -320,7 +300,7 @@ class Election:
             else:
                 self._must_read = True
             return
-        if self._releasing and lease is not None and _holder(lease) == "":
+        if self._releasing and lease is not None and lease_record.holder(lease) == "":
             self.state = State.RELEASED
             return
         if self.state is State.ACQUIRING and now >= sent + self.config.renew_deadline_seconds:
@@ -369,49 +349,11 @@ class Election:
         """Whether the Lease is as this machine wrote it: its name, its transitions and its time of acquisition."""
         if self._claim is None or self._lease is None or self.holder != self.config.identity:
             return False
-        acquired = _spec(self._lease).get("acquireTime")
-        return _transitions(self._lease) == self._claim[0] and _same_time(acquired, self._claim[1])
-
-    def _is_released(self) -> bool:
-        """Whether its holder has released it, rather than somebody cleared the name."""
-        if self._lease is None or self.holder != "":
-            return False
-        return self._lease.annotations.get(RELEASED_ANNOTATION) == str(_transitions(self._lease))
+        transitions, acquired = self._claim
+        return lease_record.transitions(self._lease) == transitions and lease_record.was_acquired_at(
+            self._lease, acquired
+        )
 
     def _duration(self) -> float:
         """How long the Lease must be unchanged. Its own figure may lengthen that, up to a bound, never shorten it."""
-        written = _spec(self._lease).get("leaseDurationSeconds") if self._lease is not None else None
-        seconds = float(written) if isinstance(written, int) and 0 < written <= LEASE_SECONDS_MAX else 0.0
-        return max(self.config.lease_seconds, seconds)
-
-
-def _time(wall: datetime) -> str:
-    return timestamp.render_micro(wall)
-
-
-def _spec(lease: Object) -> dict[str, Any]:
-    try:
-        spec = lease.field("spec")
-    except DecodeError:
-        return {}
-    return spec if isinstance(spec, dict) else {}
-
-
-def _holder(lease: Object | None) -> str:
-    holder = _spec(lease).get("holderIdentity") if lease is not None else None
-    return holder if isinstance(holder, str) else ""
-
-
-def _transitions(lease: Object | None) -> int:
-    count = _spec(lease).get("leaseTransitions") if lease is not None else None
-    return count if isinstance(count, int) and 0 <= count <= TRANSITIONS_MAX else 0
-
-
-def _same_time(left: object, right: str) -> bool:
-    """Whether two texts are the same time: the server may write it differently."""
-    if not isinstance(left, str):
-        return False
-    try:
-        return timestamp.parse(left) == timestamp.parse(right)
-    except DecodeError:
-        return False
+        return max(self.config.lease_seconds, lease_record.duration_seconds(self._lease))

@@ -77,25 +77,6 @@ class WorkQueue(Generic[K]):
         observe_work_seconds: called at each done with the time from taken to done. Both must not raise.
     """
 
-    __slots__ = (
-        "_adds_total",
-        "_delayed",
-        "_heap",
-        "_is_shut_down",
-        "_levels",
-        "_limiter",
-        "_observe_queue_seconds",
-        "_observe_work_seconds",
-        "_order",
-        "_parked",
-        "_processing",
-        "_ready",
-        "_remembered",
-        "_retries_total",
-        "_sequence",
-        "_takes_past_aged",
-    )
-
     def __init__(
         self,
         limiter: RateLimiter | None = None,

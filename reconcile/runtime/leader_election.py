@@ -20,7 +20,6 @@ import anyio
 from reconcile.client import writes
 from reconcile.client.api import Client
 from reconcile.core.leader_election import (
-    LEASES,
     Effect,
     Election,
     LeaderElectionConfig,
@@ -30,6 +29,7 @@ from reconcile.core.leader_election import (
     Wait,
     Write,
 )
+from reconcile.core.lease_record import LEASES
 from reconcile.errors import (
     AlreadyExistsError,
     ApiError,

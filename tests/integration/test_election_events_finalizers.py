@@ -15,7 +15,8 @@ from reconcile.client.api import Client
 from reconcile.client.config import load_config
 from reconcile.client.connect import connect
 from reconcile.core import finalizer
-from reconcile.core.leader_election import LEASES, RELEASED_ANNOTATION, LeaderElectionConfig
+from reconcile.core.leader_election import LeaderElectionConfig
+from reconcile.core.lease_record import LEASES, RELEASED_ANNOTATION
 from reconcile.core.outcome import Retry, Terminal, decide
 from reconcile.core.recorder import COMBINED, EVENTS
 from reconcile.errors import InvalidError, LeaseLostError, NotFoundError

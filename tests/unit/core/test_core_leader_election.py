@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 import pytest
 
 from reconcile.core.leader_election import (
-    RELEASED_ANNOTATION,
     Election,
     LeaderElectionConfig,
     Read,
@@ -14,6 +13,7 @@ from reconcile.core.leader_election import (
     Wait,
     Write,
 )
+from reconcile.core.lease_record import RELEASED_ANNOTATION
 from reconcile.errors import LeaseLostError, UsageError
 from reconcile.model.object import from_plain
 

@@ -162,6 +162,20 @@ def test_a_delete_that_was_answered_without_a_version_waits_until_the_object_lef
     assert gate.blocked(JOB, at(5)) is None, "nobody can tell"
 
 
+def test_a_write_that_takes_an_object_out_of_the_selector_waits_until_it_left_the_cache():
+    """No informer covers the object as it is now, but the cache still shows it as it was."""
+    gate = Freshness()
+    cached = {"a": "uid-a"}
+
+    def uid_of(floor):
+        return cached.get(floor.target.name)
+
+    gate.record(JOB, applied("a", 12, Verb.PATCH))
+    assert gate.blocked(JOB, at(None), uid_of).version == 12
+    del cached["a"]
+    assert gate.blocked(JOB, at(None), uid_of) is None
+
+
 def test_a_delete_that_only_marks_the_object_is_a_floor_like_any_write():
     """A Pod with a grace period is answered with its deletionTimestamp and version; it is overlaid too."""
     gate = Freshness()

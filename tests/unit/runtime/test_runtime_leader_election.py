@@ -12,7 +12,8 @@ import pytest
 from reconcile.client.api import Client
 from reconcile.client.memory_transport import MemoryTransport
 from reconcile.client.transport import HTTPRequest, HTTPResponse
-from reconcile.core.leader_election import RELEASED_ANNOTATION, LeaderElectionConfig
+from reconcile.core.leader_election import LeaderElectionConfig
+from reconcile.core.lease_record import RELEASED_ANNOTATION
 from reconcile.errors import LeaseLostError, TransportError
 from reconcile.instrumentation.hooks import Hooks, LeaderChanged
 from reconcile.model import json
