@@ -143,7 +143,7 @@ def subjects(count: int) -> list[tuple[str, str, list[str]]]:
     found += [
         ("lightkube", "lightkube", [python, str(PEERS / "sync_lightkube.py")]),
         ("kubernetes_asyncio", "kubernetes_asyncio, typed list", [python, str(PEERS / "sync_kubernetes_asyncio.py")]),
-        ("kopf", "kopf, index", [python, str(PEERS / "sync_kopf.py"), str(count)]),
+        ("kopf", "kopf, event handler", [python, str(PEERS / "sync_kopf.py"), str(count)]),
         ("kr8s", "kr8s", [python, str(PEERS / "sync_kr8s.py")]),
     ]
     return found

@@ -1,4 +1,8 @@
-"""kopf: an in-memory index of all Pods, its way to cache a resource; complete when it holds the number asked for."""
+"""kopf: every Pod seen by an event handler and kept; complete when as many are held as were asked for.
+
+Its own in-memory index (``@kopf.index``) would be the documented way, but takes time that grows with the square of the
+number of objects: the handler is the quicker of the two.
+"""
 
 import asyncio
 import sys
@@ -11,15 +15,14 @@ WANTED = int(sys.argv[1])
 
 
 async def main() -> None:
-    seen: set[tuple[str, str]] = set()
+    cache: dict[tuple[str, str], kopf.Body] = {}
     complete = asyncio.Event()
 
-    @kopf.index("pods")
-    def pods(namespace: str, name: str, body: kopf.Body, **_: Any) -> dict[tuple[str, str], kopf.Body]:
-        seen.add((namespace, name))
-        if len(seen) == WANTED:
+    @kopf.on.event("pods")
+    async def pods(namespace: str, name: str, body: kopf.Body, **_: Any) -> None:
+        cache[namespace, name] = body
+        if len(cache) == WANTED:
             complete.set()
-        return {(namespace, name): body}
 
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
@@ -30,10 +33,10 @@ async def main() -> None:
     await asyncio.wait([operator, done], return_when=asyncio.FIRST_COMPLETED)
     if operator.done():
         operator.result()
-        raise SystemExit("the operator ended before its index was complete")
+        raise SystemExit("the operator ended before it had seen every Pod")
     measurement.end()
     await asyncio.sleep(SETTLE_SECONDS)
-    measurement.report(len(seen))
+    measurement.report(len(cache))
     stop.set()
     await asyncio.wait([operator], timeout=10)
 
