@@ -25,6 +25,7 @@ ACCEPT_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 ACCEPT_METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 _INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+_DELETED_HEAD = b'{"type":"DELETED"'
 _MESSAGE_LENGTH_MAX = 300
 _LIST_HEAD_BYTES = 4096
 
@@ -207,9 +208,17 @@ def _undecodable(reason: str, data: bytes) -> Undecodable:
         except (ValueError, msgspec.MsgspecError, RecursionError):
             continue
         metadata = value.object.metadata if isinstance(value, _IdentifiedEvent) else value.metadata
-        return Undecodable(reason, metadata.namespace, metadata.name, metadata.resource_version)
+        return Undecodable(
+            reason, metadata.namespace, metadata.name, metadata.resource_version, data.startswith(_DELETED_HEAD)
+        )
     head = data[: 4 * _LIST_HEAD_BYTES]
-    return Undecodable(reason, _found(_NAMESPACE, head), _found(_NAME, head), _found(_RESOURCE_VERSION, head))
+    return Undecodable(
+        reason,
+        _found(_NAMESPACE, head),
+        _found(_NAME, head),
+        _found(_RESOURCE_VERSION, head),
+        data.startswith(_DELETED_HEAD),
+    )
 
 
 def _found(pattern: re.Pattern[bytes], data: bytes) -> str:

@@ -201,6 +201,10 @@ class Store:
         """How many events were older than, or the same as, what is stored."""
         return sum(table.ignored for table in self._tables.values())
 
+    def keys(self) -> Iterator[ObjectKey]:
+        """The keys of all objects. Not to be changed while it is read."""
+        return (key for table in self._tables.values() for key in table.objects)
+
     # -- writing: the informer's own ---------------------------------------------------------------------------
 
     def declare_index(self, name: str, function: IndexFunction) -> None:
@@ -218,6 +222,12 @@ class Store:
         """Take a chunk of watch events in; what changed, in order."""
         deltas: Deltas = []
         self._tables[partition].apply(events, deltas)
+        return deltas
+
+    def forget(self, key: ObjectKey, partition: str = "") -> Deltas:
+        """The object is known to be gone, though its deletion could not be read; what changed."""
+        deltas: Deltas = []
+        self._tables[partition].forget(key, deltas)
         return deltas
 
     def replace(self, partition: str = "") -> Replacement:

@@ -128,6 +128,13 @@ class Table:
             return
         self._remove(key, old, deltas)
 
+    def forget(self, key: ObjectKey, deltas: Deltas) -> None:
+        """The object is known to be gone, though its deletion could not be read."""
+        self.quarantined.pop(key, None)
+        old = self.objects.get(key)
+        if old is not None:
+            self._remove(key, old, deltas)
+
     def _remove(self, key: ObjectKey, old: Object, deltas: Deltas) -> None:
         del self.objects[key]
         self.bytes_raw -= len(old.rest)

@@ -39,12 +39,16 @@ class ServerError(msgspec.Struct, frozen=True, gc=False):
 
 
 class Undecodable(msgspec.Struct, frozen=True, gc=False):
-    """A line that is no valid event; ``namespace`` and ``name`` are what a scan of its bytes could find."""
+    """A line that is no valid event; ``namespace`` and ``name`` are what a scan of its bytes could find.
+
+    ``deleted``: it says DELETED. Of which object is for the server to confirm, since a scan can be led astray.
+    """
 
     reason: str
     namespace: str = ""
     name: str = ""
     resource_version: str = ""
+    deleted: bool = False
 
 
 WatchEvent: TypeAlias = Upserted | Deleted | Bookmark | ServerError | Undecodable

@@ -228,7 +228,7 @@ class Informer:
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Call it with every change from now on, and first with what is there already."""
-        subscription = _Subscription(subscriber, {obj.key: None for obj in self._store.list()})
+        subscription = _Subscription(subscriber, dict.fromkeys(self._store.keys()))
         self._subscriptions.append(subscription)
         self._tell_portion(subscription)
         if subscription.untold and self._group is not None:

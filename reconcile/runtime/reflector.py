@@ -24,6 +24,7 @@ from reconcile.core.store import Replacement, Store
 from reconcile.errors import ApiError, DecodeError, ReconcileError, TransportError
 from reconcile.instrumentation.hooks import Hooks, Relisted, WatchEnded
 from reconcile.model.delta import Delta
+from reconcile.model.key import ObjectKey
 from reconcile.model.resource import Resource
 from reconcile.model.version import version_number
 from reconcile.model.watch_event import Bookmark, Deleted, ServerError, Undecodable, Upserted, WatchEvent
@@ -344,10 +345,35 @@ class Reflector:
                     status.details.retry_after_seconds if status.details is not None else None,
                 )
                 return self._end(failed, reason)
+            case Undecodable(namespace=namespace, name=name, deleted=True) if name:
+                await self._confirm_gone(ObjectKey(namespace, name))
+                return []
             case Upserted() | Deleted() | Undecodable():
                 return []
             case _:
                 assert_never(event)
+
+    async def _confirm_gone(self, key: ObjectKey) -> None:
+        """Ask whether an object is gone whose deletion could not be read: nobody else would ever tell.
+
+        By a list of one, since who may list and watch may not always get. Without an answer it stays quarantined, until
+        the next full state.
+        """
+        arguments = self.view.arguments()
+        name = f"metadata.name={key.name}"
+        arguments["field_selector"] = f"{self.view.field_selector},{name}" if self.view.field_selector else name
+        arguments["namespace"] = key.namespace
+        try:
+            page = await self._client.list_page(self.view.resource, limit=1, **arguments)
+            objects, bad = page.decode()
+        except (ApiError, TransportError, DecodeError) as error:
+            _log.warning("%s: cannot tell whether %s is gone: %s", self.view, key, error)
+            return
+        if objects or bad:
+            return
+        deltas = self._store.forget(key, self.view.namespace)
+        if deltas:
+            self._listener.deltas_arrived(deltas, initial=False)
 
     # -- trouble -----------------------------------------------------------------------------------------------
 

@@ -377,6 +377,28 @@ def test_what_cannot_be_decoded_is_quarantined_and_the_rest_goes_on() -> None:
     assert run.statistics.quarantined == 1
 
 
+@pytest.mark.parametrize(
+    ("found", "names"), [([], ["a"]), ([pod("bad", 1)], ["a", "bad"])], ids=["confirmed", "not confirmed"]
+)
+def test_a_deletion_that_cannot_be_decoded_is_confirmed_by_the_server(found: list[Any], names: list[str]) -> None:
+    """Nobody would tell of it again; and a scan of foreign bytes alone must not remove anything."""
+    run = converse(
+        [
+            ("LIST", page(10, pod("a", 1), pod("bad", 2))),
+            ("WATCH 10", stream(5, modified(TOO_DEEP), 5, deleted(TOO_DEEP), HOLD)),
+            ("LIST in default", page(20, *found)),
+        ],
+        label_selector="app=web",
+        field_selector="spec.nodeName=n",
+    )
+    query = dict(run.server.requests[-1].query)
+    assert query["fieldSelector"] == "spec.nodeName=n,metadata.name=bad"
+    assert query["labelSelector"] == "app=web"
+    assert run.names == names
+    assert bool(run.statistics.quarantined) is bool(found)
+    assert (("bad", "2", None, False) in run.told) is not bool(found)
+
+
 def test_an_unknown_event_type_is_passed_over() -> None:
     """A server of the future does not stop us."""
     run = converse(
