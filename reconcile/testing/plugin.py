@@ -37,11 +37,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def control_plane_config(pytestconfig: pytest.Config) -> ControlPlaneConfig:
+def control_plane_config() -> ControlPlaneConfig:
     """What the ``control_plane`` fixture starts: the API server and etcd. Override it to have more."""
     from reconcile.testing.envtest import ControlPlaneConfig
 
-    return ControlPlaneConfig(release=pytestconfig.getoption("envtest_release"))
+    return ControlPlaneConfig()
 
 
 @pytest.fixture(scope="session")
@@ -49,24 +49,27 @@ def control_plane(
     control_plane_config: ControlPlaneConfig, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ControlPlane]:
     """The session's control plane, running."""
+    import attrs
     from anyio.from_thread import start_blocking_portal
 
     from reconcile.testing.envtest import BinariesUnavailableError, ControlPlane
 
+    release = pytestconfig.getoption("envtest_release")
+    config = attrs.evolve(control_plane_config, release=release) if release else control_plane_config
     worker: dict[str, Any] | None = getattr(pytestconfig, "workerinput", None)  # set by pytest-xdist in its workers
     if worker is None:
 
         async def start() -> ControlPlane:
-            control_plane = ControlPlane(control_plane_config)
+            control_plane = ControlPlane(config)
             await control_plane.start()
             return control_plane
 
     else:
-        digest = hashlib.sha256(repr(control_plane_config).encode()).hexdigest()[:8]
+        digest = hashlib.sha256(repr(config).encode()).hexdigest()[:8]
         directory = tmp_path_factory.getbasetemp().parent / f"envtest-{worker['testrunuid']}-{digest}"
 
         async def start() -> ControlPlane:
-            return await ControlPlane.share(control_plane_config, directory)
+            return await ControlPlane.share(config, directory)
 
     # A loop of its own, in a thread: the test session may have none, or one that is running.
     with start_blocking_portal() as portal:
