@@ -20,6 +20,9 @@ from reconcile.nodes.machine.supervisor import remove_remains
 SLOTS_DIRECTORY = Path("/run/reconcile-nodes")
 """Root's alone, and gone after a restart of the machine, as nodes are."""
 
+NODE_NETWORK = "203.0.113"
+"""Of the nodes' addresses: a range that no network uses (RFC 5737, TEST-NET-3)."""
+
 SLOT_MAX = 254
 """One byte of an address; a machine of 64 GB is full at about 250 nodes (150 MB each)."""
 
@@ -37,12 +40,12 @@ class Slot:
 
     @property
     def address(self) -> str:
-        """The node's address on the loopback interface, from a range that no network uses (RFC 5737, TEST-NET-3).
+        """The node's address on the loopback interface.
 
         A kubelet refuses an address of 127.0.0.0/8 for its node, and listening on all addresses would offer
         ``kubectl exec`` to the network.
         """
-        return f"203.0.113.{self.number}"
+        return f"{NODE_NETWORK}.{self.number}"
 
     @property
     def pod_subnet(self) -> str:

@@ -18,6 +18,8 @@ from reconcile.nodes.machine.slot import take_slot
 def slots_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(slot_module, "SLOTS_DIRECTORY", tmp_path / "slots")
     monkeypatch.setattr(slot_module, "SLOT_MAX", 2)
+    # A predecessor's address is removed for real: it must not be the one of a node that runs beside this test.
+    monkeypatch.setattr(slot_module, "NODE_NETWORK", "198.51.100")
     return tmp_path / "slots"
 
 
