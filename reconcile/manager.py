@@ -161,7 +161,10 @@ class Manager:
                 return informer.state
             return "; ".join([*informer.problems, *self.cache.failures(informer)]) or None
 
-        self.health.add(f"informer {informer}", problem)
+        # Without the scope: the probe's body is for everybody, and namespaces are the cluster's business.
+        selectors = "".join(f" [{text}]" for text in (informer.label_selector, informer.field_selector) if text)
+        part = " (metadata)" if informer.metadata_only else ""
+        self.health.add(f"informer {informer.resource}{part}{selectors}", problem)
 
     async def run(self) -> None:
         """Run until ``stop`` or until a failure that concerns all.

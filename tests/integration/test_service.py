@@ -186,7 +186,7 @@ async def test_service_tells_all_and_shows_no_secret(control_plane, objects, pro
     assert not [record for record in running.records if record["level"] == "stray"]
     assert live == (200, "ok\n")
     assert ready[0] == 200
-    assert "[+] informer configmaps" in ready[1]
+    assert ready[1] == "[+] caches\n[+] controllers\n[+] informer configmaps [mirror=yes]\nok\n"
     for name, labels in NAMES.items():
         assert (name, tuple(sorted(labels.items()))) in found, name
     assert sum(value for (name, _), value in found.items() if name == "rest_client_requests_total") > 0
@@ -215,8 +215,9 @@ async def test_readiness_names_the_resource_that_is_stuck(control_plane, namespa
             return body if status == 503 and "informer" in body else None
 
         body = await eventually(not_ready, seconds=60)
-        assert "[-] informer configmaps" in body
+        assert "[-] informer configmaps [mirror=yes]\n" in body
         assert "forbidden" not in body
+        assert namespace not in body
         assert (await fetch(f"{health}/healthz"))[0] == 200
         assert await running.stop(signal.SIGINT) == 0
 
@@ -314,3 +315,32 @@ async def test_unknown_kind_exits_with_2(control_plane, namespace, tmp_path):
             assert await running.process.wait() == 2
             await running._reader
     assert "example.com/v1/Gadget" in running.records[-1]["message"]
+
+
+BOTH = """
+from reconcile import App, Context, Request, mapped
+
+app = App("both")
+
+async def reconcile(request: Request, ctx: Context) -> None:
+    ctx.log.info("looked at %s", request.key)
+
+app.add(
+    app.builder("v1/ConfigMap", name="both", labels="mirror=yes")
+    .watches("v1/ConfigMap", enqueue=mapped(lambda obj: []), labels="mirror=yes", metadata_only=True)
+    .build(reconcile)
+)
+"""
+
+
+@pytest.mark.asyncio
+async def test_one_kind_watched_in_full_and_as_metadata_has_two_checks(control_plane, objects, tmp_path):
+    """Two informers of one kind and one selector are two names in the probe's answer."""
+    (tmp_path / "both.py").write_text(BOTH)
+    flags = ("--namespace", objects)
+    async with service(tmp_path, control_plane.admin_kubeconfig, *flags, app="both:app") as running:
+        health = await running.url("probes")
+        await running.logged("looked at")
+        _, body = await fetch(f"{health}/readyz?verbose")
+        assert await running.stop() == 0
+    assert "[+] informer configmaps [mirror=yes]\n[+] informer configmaps (metadata) [mirror=yes]\n" in body
