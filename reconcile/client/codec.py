@@ -7,12 +7,12 @@ Guarantees:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 import msgspec
 
 from reconcile.client.framing import Line, Overlong
+from reconcile.client.identity import identity_of
 from reconcile.errors import DecodeError, Status
 from reconcile.model import json
 from reconcile.model.meta import ObjectMeta
@@ -28,10 +28,6 @@ _INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 _DELETED_HEAD = b'{"type":"DELETED"'
 _MESSAGE_LENGTH_MAX = 300
 _LIST_HEAD_BYTES = 4096
-
-_NAME = re.compile(rb'"name"\s*:\s*"([^"\\]{1,253})"')
-_NAMESPACE = re.compile(rb'"namespace"\s*:\s*"([^"\\]{1,63})"')
-_RESOURCE_VERSION = re.compile(rb'"resourceVersion"\s*:\s*"([^"\\]{1,64})"')
 
 
 class _Event(msgspec.Struct, gc=False):
@@ -49,20 +45,6 @@ class _BookmarkEvent(msgspec.Struct, gc=False):
 
 class _ErrorEvent(msgspec.Struct, gc=False):
     object: Status
-
-
-class _Identity(msgspec.Struct, gc=False, rename="camel"):
-    name: str = ""
-    namespace: str = ""
-    resource_version: str = ""
-
-
-class _Identified(msgspec.Struct, gc=False):
-    metadata: _Identity
-
-
-class _IdentifiedEvent(msgspec.Struct, gc=False):
-    object: _Identified
 
 
 class _ListMeta(msgspec.Struct, gc=False, rename="camel"):
@@ -85,8 +67,6 @@ _error_event = json.decoder(_ErrorEvent)
 _status = json.decoder(Status)
 _list_head = json.decoder(_ListHead)
 _list_items = json.decoder(_ListItems)
-_identified = json.decoder(_Identified)
-_identified_event = json.decoder(_IdentifiedEvent)
 
 
 def decode_event(line: Line, kind: Kind) -> WatchEvent:
@@ -149,7 +129,7 @@ class ListPage:
             try:
                 objects.append(_named(decode_object(item, kind)))
             except DecodeError as error:
-                bad.append(_undecodable(str(error), bytes(item)))
+                bad.append(_undecodable(str(error), bytes(item), is_event=False))
         return objects, bad
 
 
@@ -200,27 +180,8 @@ def _head_of_list(body: bytes) -> _ListMeta:
         raise DecodeError(f"not a list: {error}") from error
 
 
-def _undecodable(reason: str, data: bytes) -> Undecodable:
-    """Say whose bytes these are, as well as can be found: by the two shapes, else by a scan."""
-    for decoder in (_identified_event, _identified):
-        try:
-            value = decoder.decode(data)
-        except (ValueError, msgspec.MsgspecError, RecursionError):
-            continue
-        metadata = value.object.metadata if isinstance(value, _IdentifiedEvent) else value.metadata
-        return Undecodable(
-            reason, metadata.namespace, metadata.name, metadata.resource_version, data.startswith(_DELETED_HEAD)
-        )
-    head = data[: 4 * _LIST_HEAD_BYTES]
-    return Undecodable(
-        reason,
-        _found(_NAMESPACE, head),
-        _found(_NAME, head),
-        _found(_RESOURCE_VERSION, head),
-        data.startswith(_DELETED_HEAD),
-    )
-
-
-def _found(pattern: re.Pattern[bytes], data: bytes) -> str:
-    match = pattern.search(data)
-    return match.group(1).decode("utf-8", "replace") if match else ""
+def _undecodable(reason: str, data: bytes, *, is_event: bool = True) -> Undecodable:
+    """Say whose bytes these are, as well as can be found."""
+    found = identity_of(data, is_event=is_event)
+    deleted = is_event and data.startswith(_DELETED_HEAD)
+    return Undecodable(reason, found.namespace, found.name, found.resource_version, deleted)
