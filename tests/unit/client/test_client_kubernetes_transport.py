@@ -66,15 +66,17 @@ async def test_bodies_up_to_the_servers_limit_are_sent() -> None:
 async def test_no_redirect_no_cookie_no_netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Credentials stay with the server that they are for."""
     netrc = tmp_path / "netrc"
-    netrc.write_text(f"machine 127.0.0.1 login x password {CANARY}")
+    netrc.write_text(f"machine localhost login x password {CANARY}")
     monkeypatch.setenv("NETRC", str(netrc))
 
     async def redirect(exchange: Exchange) -> None:
         await exchange.answer(307, more=f"Location: {server.url}/elsewhere\r\nSet-Cookie: a=b; Path=/\r\n")
 
-    async with serving(redirect) as server, transport(ClusterConfig(server.url)) as client:
-        assert (await client.request(GET)).status == 307
-        await client.request(GET)
+    async with serving(redirect) as server:
+        server.url = server.url.replace("127.0.0.1", "localhost")  # cookies are kept for names only
+        async with transport(ClusterConfig(server.url)) as client:
+            assert (await client.request(GET)).status == 307
+            await client.request(GET)
     assert [exchange.line.split()[1] for exchange in server.exchanges] == ["/api/v1/x", "/api/v1/x"]
     assert server.exchanges[1].header("cookie") == []
     assert server.exchanges[1].header("authorization") == []
@@ -414,20 +416,24 @@ async def test_a_proxy_tunnels_to_the_server(
     assert CANARY.encode() not in asked[0]
 
 
+@pytest.mark.parametrize("by_environment", [True, False])
 @pytest.mark.asyncio
-async def test_a_proxy_that_refuses_is_named(authority: CertificateAuthority) -> None:
-    """407 from the proxy is no answer of the API server; nothing arrived there."""
+async def test_a_proxy_that_refuses_is_named(by_environment: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """407 from the proxy, however that was chosen, is no answer of the API server; nothing arrived there."""
 
     async def refuse(exchange: Exchange) -> None:
         await exchange.answer(407)
 
-    async with (
-        serving(refuse) as proxy,
-        transport(ClusterConfig("https://api.example.com", ca=trusting(authority), proxy_url=proxy.url)) as client,
-    ):
-        with pytest.raises(TransportError, match="the proxy answered 407") as caught:
-            await client.request(GET)
+    async with serving(refuse) as proxy:
+        config = ClusterConfig("https://api.example.com", proxy_url="" if by_environment else proxy.url)
+        if by_environment:
+            monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+            monkeypatch.setenv("NO_PROXY", "example.org")
+        async with transport(config) as client:
+            with pytest.raises(TransportError, match="the proxy answered 407") as caught:
+                await client.request(GET)
     assert not caught.value.may_have_arrived
+    assert proxy.exchanges[0].line == "CONNECT api.example.com:443 HTTP/1.1"
 
 
 # -- cost -----------------------------------------------------------------------------------------------------------

@@ -216,6 +216,14 @@ async def test_a_starting_api_server_is_waited_for() -> None:
 
 
 @pytest.mark.asyncio
+async def test_an_api_server_that_stays_away_has_refused() -> None:
+    """It says that it did not begin: no unknown outcome, and the key goes back to the queue."""
+    talk = conversation(refusal(503, "ServiceUnavailable"))
+    assert isinstance(await talk.client.send(PATCH), Refused)
+    assert len(talk.asked) == ATTEMPTS_MAX
+
+
+@pytest.mark.asyncio
 async def test_reads_are_repeated_through_short_failures_and_not_through_long_ones() -> None:
     """A cut or a gateway's error; but after a long wait the caller wants to know."""
     talk = conversation(LOST, answer(502, b"", "text/plain"), answer(200, POD))
