@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
+from reconcile.model import json
+
 COMPLETION_INDEX: Final = "batch.kubernetes.io/job-completion-index"
 FAILURE_COUNT: Final = "batch.kubernetes.io/job-index-failure-count"
 IGNORED_FAILURE_COUNT: Final = "batch.kubernetes.io/job-index-ignored-failure-count"
@@ -248,7 +250,7 @@ class JobSpec(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     @property
     def restarts_in_place(self) -> bool:
         """Whether the template says ``restartPolicy: OnFailure``."""
-        return msgspec.json.decode(self.template, type=Template).spec.restart_policy == "OnFailure"
+        return json.decode_as(bytes(self.template), Template).spec.restart_policy == "OnFailure"
 
 
 class Condition(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
