@@ -63,10 +63,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}: want 1 or more")
-    return number
+    if not re.fullmatch(r"0*[1-9][0-9]{0,5}", text):
+        raise argparse.ArgumentTypeError(f"{text!r}: want a number from 1 to 999999")
+    return int(text)
 
 
 def run(options: argparse.Namespace) -> int:

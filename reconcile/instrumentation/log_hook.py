@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, assert_never
 
 from reconcile.instrumentation.hooks import (
     ComponentFailed,
@@ -57,16 +57,16 @@ class LogHook:
                 self._warn((Parked, controller), text, seconds, extra=_extra(controller, key))
             case Parked(controller=controller, key=key, seconds=seconds):
                 self._log.debug("waited %.3f s for its own writes", seconds, extra=_extra(controller, key))
-            case LeaderChanged(lease=lease, leading=leading, detail=detail):
-                self._log.debug("lease %s: %s, %s", lease, "leading" if leading else "not leading", detail)
-            case ComponentFailed(component=component, error=error, restart_seconds=seconds):
-                self._log.debug("%s failed, again in %.1f s: %s", component, seconds, error)
+            case LeaderChanged() | ComponentFailed():
+                self._log.debug("%s", fact)
             case LoopStalled(seconds=seconds, stack=stack):
                 by = "by this code" if stack else "because the process did not run (suspended, or short of CPU)"
                 text = "the event loop stood still for %.3f s %s"
                 self._warn((LoopStalled, stack), text, seconds, by, extra={"trace": stack})
             case EventDropped(reason=reason):
                 self._warn((EventDropped, reason), "an Event was not written: %s", reason)
+            case _:
+                assert_never(fact)
 
     def _reconciled(self, fact: Reconciled) -> None:
         extra = _extra(fact.controller, fact.key) | {"reconcile_id": fact.reconcile_id}

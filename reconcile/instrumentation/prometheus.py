@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from typing import TypeVar, cast
+from typing import TypeVar, assert_never, cast
 
 import attrs
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -169,6 +169,8 @@ class Metrics:
                 self._add(self._stalled_seconds, amount=seconds)
             case EventDropped(reason=reason):
                 self._add(self._dropped, reason)
+            case _:
+                assert_never(fact)
 
     def _reconciled(self, fact: Reconciled) -> None:
         name, outcome = fact.controller, fact.outcome

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, cast
 
@@ -41,6 +42,7 @@ HEADER_BYTES_MAX = 8190
 STOP_SECONDS = 1.0
 """How long ``stop`` lets answers under way finish. aiohttp's own default, 60 s, would outlast a pod's grace period."""
 
+_PORT = re.compile(r"[0-9]{1,5}")
 _HEADERS = {"Server": "reconcile", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -73,7 +75,7 @@ class Address:
         """
         host, colon, port = text.rpartition(":")
         bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-        if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535 or (":" in host and bare == host):
+        if not colon or not _PORT.fullmatch(port) or int(port) > 65535 or (":" in host and bare == host):
             raise ConfigurationError(
                 f"{flag} {text!r}: want HOST:PORT, such as 127.0.0.1:8080, [::1]:8080, :8080 for all interfaces, "
                 f"or port 0 for any free one"

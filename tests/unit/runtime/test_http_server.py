@@ -236,7 +236,9 @@ def test_address_is_parsed(text, host, port):
     assert (address.host, address.port) == (host, port)
 
 
-@pytest.mark.parametrize("text", ["", "8080", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "::1:80", "x:-1", "x:٣"])
+@pytest.mark.parametrize(
+    "text", ["", "8080", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "::1:80", "x:-1", "x:٣", f"x:{'9' * 9999}"]
+)
 def test_malformed_address_names_the_flag(text):
     """A wrong address is the operator's error, with the flag and the form."""
     with pytest.raises(ConfigurationError, match=r"--health-bind-address .*HOST:PORT"):
