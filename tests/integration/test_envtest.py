@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -309,7 +310,7 @@ async def test_the_release_is_what_the_server_says() -> None:
 # ── its end ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 HOLDER = """
-    import sys, threading
+    import os, sys, threading, time
     import anyio
     from pathlib import Path
     from reconcile.testing.envtest import ControlPlane, ControlPlaneConfig
@@ -378,12 +379,41 @@ def test_a_holder_may_start_it_from_a_thread_that_ends() -> None:
         wait_until("every process has ended", lambda: not any(is_alive(pid) for pid in pids))
 
 
+def test_a_fork_of_the_holder_does_not_keep_it_alive() -> None:
+    """A child that inherited the connection, such as a worker of multiprocessing, is no holder."""
+    body = """
+    def fork_and_wait():
+        if os.fork() == 0:
+            print(os.getpid(), flush=True)
+            time.sleep(600)
+
+    async def hold_and_fork():
+        async with ControlPlane() as control_plane:
+            print(control_plane.directory, flush=True)
+            fork_and_wait()
+            await anyio.sleep_forever()
+
+    anyio.run(hold_and_fork)
+    """
+    with holder(body=body.strip()) as (process, directory):
+        fork = int(process.stdout.readline())
+        try:
+            pids = supervised(directory)
+            process.kill()
+            wait_until("every process has ended", lambda: not any(is_alive(pid) for pid in pids))
+            wait_until("the directory is removed", lambda: not directory.exists())
+            assert is_alive(fork)
+        finally:
+            os.kill(fork, signal.SIGKILL)
+
+
 def test_the_programs_do_not_outlive_their_supervisor() -> None:
     """Even SIGKILL of the supervisor leaves no program behind."""
     with holder() as (_, directory):
         supervisor, *children = supervised(directory)
         os.kill(supervisor, signal.SIGKILL)
         wait_until("every program has ended", lambda: not any(is_alive(pid) for pid in children))
+    shutil.rmtree(directory)  # nobody was left to do it
 
 
 def test_an_open_watch_does_not_hold_up_the_end() -> None:

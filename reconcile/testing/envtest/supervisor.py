@@ -85,12 +85,19 @@ class Supervisor:
         finally:
             self._stop(list(self._programs))
             if not self._keep:
-                shutil.rmtree(self._directory, ignore_errors=True)
+                self._remove_directory()
 
     def dismiss(self) -> None:
         """Close the connections: who waits for the end on one sees it now."""
         for connection in [*self._holders, *self._leaving]:
             connection.close()
+
+    def _remove_directory(self) -> None:
+        # Under another name: who begins anew in its place meanwhile is not to lose files to us.
+        doomed = self._directory.with_name(f".{self._directory.name}-{os.getpid()}")
+        with contextlib.suppress(OSError):
+            self._directory.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
 
     def _accept(self, _: object) -> None:
         connection, _address = self._listener.accept()
