@@ -16,6 +16,7 @@ INITIAL      refused (400, 422), silent, too    LISTING      Begin, List; WatchL
              long, or cut twice before its end
 LISTING or   the result is older than what was  WAITING      Begin later again; believed from the third time on, as
 INITIAL      seen before                                     after a restore of etcd
+any          Opened                             same         none; the problem, if there was one, is over
 WATCHING     Bookmarked, the first              WATCHING     SetIdle: bookmarks are heartbeats from now on
 WATCHING     Ended after a fair while           WATCHING     Watch from the last version
 WATCHING     Ended at once                      WAITING      Watch later
@@ -91,6 +92,11 @@ class Listed:
 
 
 @attrs.frozen
+class Opened:
+    """The server accepted the watch."""
+
+
+@attrs.frozen
 class Bookmarked:
     """A bookmark came on the stream."""
 
@@ -129,7 +135,7 @@ class Elapsed:
     """The wait is over."""
 
 
-Event: TypeAlias = Started | Listed | Bookmarked | Ended | Failed | Elapsed
+Event: TypeAlias = Started | Listed | Opened | Bookmarked | Ended | Failed | Elapsed
 
 
 # -- effects: what the driver is to do ---------------------------------------------------------------------------
@@ -229,6 +235,9 @@ class Reflector:
                 return self._sync(now)
             case Listed():
                 return self._listed(event, now)
+            case Opened():
+                self._answered()
+                return []
             case Bookmarked():
                 return self._bookmarked(event, now)
             case Ended():
@@ -271,6 +280,7 @@ class Reflector:
     # -- progress ----------------------------------------------------------------------------------------------
 
     def _listed(self, event: Listed, now: float) -> list[Effect]:
+        self._answered()
         if event.continue_token:
             return [List(event.continue_token)]
         self._expired_tokens = 0
@@ -307,9 +317,14 @@ class Reflector:
         self._healthy()
         return Promote(version, went_back)
 
-    def _healthy(self) -> None:
+    def _answered(self) -> None:
+        """The server lets us, as far as can be seen."""
         self.problem = ""
         self.refused = False
+
+    def _healthy(self) -> None:
+        """It does what it should."""
+        self._answered()
         self._too_large = 0
 
     # -- trouble -----------------------------------------------------------------------------------------------

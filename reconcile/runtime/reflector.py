@@ -185,14 +185,13 @@ class Reflector:
         try:
             page = await self._page(token)
             self.last_event_at = self._clock.monotonic()
-            effects = self._tell(machine.Listed(page.continue_token, page.resource_version))
             if page.continue_token:
                 self._untaken = page  # decoded while the next is on its way
             else:
-                self._take(page)
+                self._take(page)  # before the machine hears of it: it may turn out to be cut
         except (ApiError, TransportError, DecodeError) as error:
             return self._failed(error)
-        return effects
+        return self._tell(machine.Listed(page.continue_token, page.resource_version))
 
     async def _page(self, token: str) -> ListPage:
         previous, self._untaken = self._untaken, None
@@ -274,6 +273,7 @@ class Reflector:
                 **self.view.arguments(),
             ) as stream:
                 stream.set_idle_deadline(effect.idle_seconds)
+                self._tell(machine.Opened())
                 async for events in stream:
                     self.last_event_at = self._clock.monotonic()
                     effects = await self._chunk(events, stream)

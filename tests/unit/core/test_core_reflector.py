@@ -17,6 +17,7 @@ from reconcile.core.reflector import (
     Failed,
     List,
     Listed,
+    Opened,
     Phase,
     Promote,
     Reflector,
@@ -175,6 +176,7 @@ def test_a_version_too_large_is_waited_for_and_then_given_up(too_large: Failed) 
     for _ in range(2):
         now += wait_seconds(reflector.receive(too_large, now), now)
         assert reflector.receive(Elapsed(), now) == [watch("10")]
+        assert reflector.receive(Opened(), now) == []  # an ERROR event comes on a stream that was opened
     now += wait_seconds(reflector.receive(too_large, now), now)
     assert reflector.receive(Elapsed(), now) == [Begin(), List()]
 

@@ -206,6 +206,37 @@ def test_a_body_that_is_no_list_is_not_the_end() -> None:
     assert run.names == ["a"]
 
 
+def test_a_last_page_that_is_cut_is_not_taken_for_the_whole() -> None:
+    """Its head tells a version, its items cannot be read: nothing is promoted, nothing watched."""
+    whole = page(10, pod("a", 1), pod("b", 2))
+    run = converse(
+        [
+            ("LIST", HTTPResponse(200, whole.headers, whole.body[:-40])),
+            ("LIST", page(10, pod("a", 1), more="c1")),
+            ("LIST next=c1", HTTPResponse(200, whole.headers, whole.body[:-40])),
+            ("LIST", page(10, pod("a", 1), more="c1")),
+            ("LIST next=c1", page(10, pod("b", 2))),
+            ("WATCH 10", stream(HOLD)),
+        ]
+    )
+    assert run.names == ["a", "b"]
+    assert len(run.told) == 2
+
+
+def test_a_problem_is_over_when_the_server_answers_again() -> None:
+    """Not only when the next bookmark comes: readiness follows this."""
+
+    async def body(run: Run) -> None:
+        await settled(lambda: bool(run.informer.problems), "the problem")
+        assert "cut" in run.informer.problems[0]
+        await run.server.over.wait()
+        await anyio.sleep(0.01)
+        assert run.informer.problems == []
+        assert "watching" in run.informer.state
+
+    converse([("LIST", page(10)), ("WATCH 10", stream(100, TransportError("cut"))), ("WATCH 10", stream(HOLD))], body)
+
+
 def test_an_initial_stream_becomes_one_state_and_goes_on() -> None:
     """Nothing is told before the end bookmark, and no list is ever asked for."""
     run = converse(
