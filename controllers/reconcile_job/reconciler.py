@@ -124,7 +124,11 @@ class _Look:
         done = await self._change_pods(plan)
         accounting = plan.account(done, self.context.now())
         if accounting.hold_seconds <= 0:
-            await self._count(accounting)
+            try:
+                await self._count(accounting)
+            except NotFoundError:
+                # The Job went meanwhile; its deletion brings the key again, and the Pods are let go then.
+                return None
         if self.failures:
             raise self.failures[0]
         return self._look_again(plan, accounting)
