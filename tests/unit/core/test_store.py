@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import ClassVar
 
 import pytest
@@ -12,7 +13,7 @@ from reconcile.errors import UsageError
 from reconcile.model.delta import Delta
 from reconcile.model.key import ObjectKey
 from reconcile.model.meta import ObjectMeta, OwnerReference
-from reconcile.model.object import Object
+from reconcile.model.object import Object, decode_object
 from reconcile.model.resource import Kind
 from reconcile.model.version import version_number
 from reconcile.model.watch_event import Bookmark, Deleted, ServerError, Undecodable, Upserted
@@ -292,6 +293,23 @@ def test_an_index_function_that_raises_costs_its_object_the_index_only() -> None
     assert len(store) == 2
     assert [obj.name for obj in store.indexed("app", "x")] == ["b"]
     assert Listener.faults == ["app default/a KeyError('app')"]
+
+
+def test_cached_objects_are_nothing_to_the_garbage_collector() -> None:
+    """A full collection must not grow with the cache: a thousand objects add no more tracked ones than a few."""
+    lines = [
+        b'{"metadata":{"name":"p%d","namespace":"n","uid":"u%d","resourceVersion":"%d","labels":{"app":"a"},'
+        b'"ownerReferences":[{"apiVersion":"batch/v1","kind":"Job","name":"j","uid":"j%d","controller":true}]},'
+        b'"spec":{"nodeName":"n"}}' % (number, number, number + 1, number // 500)
+        for number in range(1000)
+    ]
+    store = Store(indexes={"name": lambda obj: [obj.metadata.namespace]})
+    gc.collect()
+    before = len(gc.get_objects())
+    store.apply([Upserted(decode_object(line, POD)) for line in lines])
+    gc.collect()
+    assert len(store) == 1000
+    assert len(gc.get_objects()) - before < 100
 
 
 def test_bytes_follow_what_is_stored() -> None:

@@ -380,6 +380,45 @@ def test_opaque_versions_are_not_compared() -> None:
     assert run.informer.version_of("default", {}) is None
 
 
+def test_a_server_that_is_away_for_ten_minutes_is_not_pressed_and_soon_caught_up_with() -> None:
+    """Few requests while it is away; within a minute of its return one list, and the gap is told."""
+
+    async def body() -> None:
+        asked_at: list[tuple[float, str]] = []
+        clock = VirtualClock()
+
+        async def answer(request: HTTPRequest) -> HTTPResponse | StreamedResponse:
+            now, text = clock.monotonic(), asked(request)
+            asked_at.append((now, text))
+            if 100 <= now < 700:
+                raise TransportError("connection refused", may_have_arrived=False)
+            if text == "LIST":
+                return page(10, pod("a", 1)) if now < 100 else page(900, pod("b", 800))
+            if text == "WATCH 10" and now >= 700:
+                return refusal(410, "Expired")
+            return StreamedResponse(play([100 - now, TransportError("cut")] if now < 100 else [HOLD]))
+
+        informer = Informer(Client(MemoryTransport(answer), clock=clock), PODS, clock=clock)
+        gone: list[str] = []
+        informer.subscribe(lambda deltas: gone.extend(delta.key.name for delta in deltas if delta.new is None))
+        async with anyio.create_task_group() as group:
+            group.start_soon(informer.run)
+            await clock.sleep(699)
+            assert informer.has_synced
+            assert "connection refused" in informer.problems[0]
+            assert [obj.name for obj in informer.store.list()] == ["a"]
+            await settled(lambda: asked_at[-1][1] == "WATCH 900", "the new list", 60.0)
+            group.cancel_scope.cancel()
+        assert [obj.name for obj in informer.store.list()] == ["b"]
+        assert gone == ["a"]
+        while_away = [text for at, text in asked_at if 100 <= at < 700]
+        assert set(while_away) == {"WATCH 10"}
+        assert len(while_away) < 40
+        assert [text for at, text in asked_at if at >= 700] == ["WATCH 10", "LIST", "WATCH 900"]
+
+    run_virtual(body)
+
+
 # -- objects that cannot be decoded ---------------------------------------------------------------------------------------
 
 
