@@ -79,9 +79,9 @@ class LoopWatchdog:
                 late_seconds = monotonic() - asked - self._threshold_seconds
                 if answered and late_seconds <= self._threshold_seconds:
                     continue
-                # Late itself: either code held the interpreter's lock, which uses the CPU, or no thread of this process
-                # ran (suspended, starved), and then no code is to blame.
-                paused = late_seconds > self._threshold_seconds and _cpu_seconds() - used < late_seconds / 2
+                # This thread came late itself. Either code held the interpreter's lock, which uses the CPU, or no thread
+                # of this process ran (suspended, starved), and then no code is to blame.
+                paused = late_seconds > self._threshold_seconds and _cpu_seconds() - used < self._threshold_seconds
                 stack = "" if paused else _stack_of(thread_id)
                 if not answered:
                     self._outlast(alive, thread_id, asked)

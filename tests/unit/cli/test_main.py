@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from importlib.metadata import EntryPoint, EntryPoints
+from importlib.metadata import EntryPoint, EntryPoints, version
 
 import pytest
 
@@ -29,7 +29,7 @@ def test_help_names_every_command():
 def test_version_is_the_installed_one():
     """As the wheel's metadata has it."""
     done = run("--version")
-    assert (done.returncode, done.stdout) == (0, "reconcile 0.1.0\n")
+    assert (done.returncode, done.stdout) == (0, f"reconcile {version('reconcile-k8s')}\n")
 
 
 @pytest.mark.parametrize(

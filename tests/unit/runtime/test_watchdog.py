@@ -89,13 +89,12 @@ from reconcile.runtime.clock import SYSTEM_CLOCK
 from reconcile.runtime.watchdog import LoopWatchdog
 
 async def main():
-    hooks, first = Hooks(), asyncio.Event()
-    hooks.add(lambda fact: (print(f"{fact.seconds:.3f} {fact.stack!r}", flush=True), first.set()))
+    hooks = Hooks()
+    hooks.add(lambda fact: print(f"{fact.seconds:.3f} {fact.stack!r}", flush=True))
     task = asyncio.create_task(LoopWatchdog(hooks, SYSTEM_CLOCK, threshold_seconds=0.3).run())
     await asyncio.sleep(0.5)
     print("ready", flush=True)
-    await first.wait()
-    task.cancel()
+    await task
 
 asyncio.run(main())
 """
@@ -106,14 +105,16 @@ def test_suspended_process_blames_no_code():
     with subprocess.Popen([sys.executable, "-c", PAUSED], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            assert process.stdout.readline() == "ready\n"
+            while process.stdout.readline() != "ready\n":
+                assert process.poll() is None
             os.kill(process.pid, signal.SIGSTOP)
             time.sleep(3)  # the suspension itself, not a wait for something
             os.kill(process.pid, signal.SIGCONT)
-            seconds, stack = process.stdout.readline().split(maxsplit=1)
+            seconds, stack = "0", ""
+            while float(seconds) < 2:  # a busy machine may have starved it before
+                seconds, stack = process.stdout.readline().split(maxsplit=1)
         finally:
             process.kill()
-    assert float(seconds) > 1
     assert stack.strip() == "''"
 
 
