@@ -97,10 +97,6 @@ class Replacement:
     def quarantine(self, event: Undecodable) -> None:
         """An item that cannot be read: it lives, so what is cached of it stays."""
         self.table.quarantine(event)
-        key = ObjectKey(event.namespace, event.name)
-        current = self._current.objects.get(key)
-        if current is not None and key not in self.table.objects:
-            self._keep(key, current)
 
     def _keep(self, key: ObjectKey, current: Object) -> None:
         table = self.table
@@ -111,7 +107,7 @@ class Replacement:
 
     def promote(self, resource_version: str) -> Iterator[Delta]:
         """Make it the partition's table, at once; the changes are worked out as the result is read."""
-        # Objects whose transform raised are quarantined but not stored: what was cached of them stays.
+        # What could not be read or transformed lives, and is not in the new table: what was cached of it stays.
         for key in self.table.quarantined:
             current = self._current.objects.get(key)
             if current is not None and key not in self.table.objects:
