@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import assert_never
 
 import anyio
+import anyio.lowlevel
 
 from reconcile.client.api import Client
 from reconcile.core.enqueue import controller_owner
@@ -244,8 +245,11 @@ class Controller:
         try:
             with anyio.move_on_after(options.timeout_seconds):
                 ended = await self._declaration.reconciler(context.request, context)
-        except (anyio.get_cancelled_exc_class(), KeyboardInterrupt, SystemExit):
+        except (KeyboardInterrupt, SystemExit):
             raise
+        except anyio.get_cancelled_exc_class() as error:
+            await anyio.lowlevel.checkpoint_if_cancelled()  # raises where it is this worker that is cancelled
+            ended = error  # something that the function waited for was: its failure, and no reason to lose a worker
         except BaseException as error:  # noqa: BLE001  whatever it raises is this key's failure and nobody else's
             ended = error
         decision = decide(ended)

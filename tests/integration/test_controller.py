@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -142,6 +143,25 @@ async def test_a_reconcile_that_never_returns_is_cancelled_at_its_deadline(clien
         await eventually(lambda: facts.outcomes("stuck") and facts.outcomes("fine"))
     assert facts.outcomes("stuck")[0] == "timeout"
     assert facts.outcomes("fine") == ["success"]
+
+
+@pytest.mark.asyncio
+async def test_a_cancelled_future_in_a_reconcile_costs_no_worker(client: Client, namespace: str) -> None:
+    """Waiting for something that somebody cancels is the key's failure: the only worker serves on."""
+    app = App("cancelled")
+    facts = Facts(app)
+
+    @app.controller("v1/ConfigMap", labels="team=j", workers=1)
+    async def waits(obj: Object, ctx: Context) -> None:
+        if obj.name == "unlucky" and not facts.outcomes("unlucky"):
+            future = asyncio.get_running_loop().create_future()
+            future.cancel()
+            await future
+
+    async with client, app.running(client=client, options=RunOptions(namespaces=(namespace,))):
+        await make(client, namespace, "unlucky", "fine", team="j")
+        await eventually(lambda: facts.outcomes("unlucky")[-1:] == ["success"] and facts.outcomes("fine"))
+    assert facts.outcomes("unlucky") == ["panic", "success"]
 
 
 @pytest.mark.asyncio
