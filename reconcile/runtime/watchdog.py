@@ -79,8 +79,8 @@ class LoopWatchdog:
                 late_seconds = monotonic() - asked - self._threshold_seconds
                 if answered and late_seconds <= self._threshold_seconds:
                     continue
-                # This thread came late itself. Either code held the interpreter's lock, which uses the CPU, or no thread
-                # of this process ran (suspended, starved), and then no code is to blame.
+                # This thread came late itself. Either code held the interpreter's lock, which uses the CPU, or no
+                # thread of this process ran (suspended, starved), and then no code is to blame.
                 paused = late_seconds > self._threshold_seconds and _cpu_seconds() - used < self._threshold_seconds
                 stack = "" if paused else _stack_of(thread_id)
                 if not answered:
