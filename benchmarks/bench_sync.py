@@ -14,12 +14,11 @@ import os
 import subprocess
 import sys
 import time
-import venv
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import report
+from peer import PEERS, go_peer, peers_python, say
 
 from reconcile.client import writes
 from reconcile.client.config import load_config
@@ -31,11 +30,12 @@ from reconcile.model.write import Applied
 from reconcile.testing.envtest import ControlPlane, ControlPlaneConfig
 
 HERE = Path(__file__).resolve().parent
-PEERS = HERE / "peers"
 NAMESPACES = 20
 CREATES_IN_FLIGHT = 32
 SUBJECT_SECONDS_MAX = 300
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "reconcile" / "benchmarks"
+
+Subject: TypeAlias = tuple[str, str, list[str]]
+"""Name, title and command."""
 
 
 def pod(namespace: str, name: str, number: int) -> dict[str, Any]:
@@ -96,48 +96,12 @@ async def fill(kubeconfig: Path, count: int) -> None:
         say(f"{count} Pods of {len(sample.to_json())} bytes made in {time.monotonic() - started:.0f} s")
 
 
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def peers_python() -> Path:
-    """The interpreter of a virtual environment that holds the Python peers, made once per lock file."""
-    lock = PEERS / "requirements.txt"
-    home = CACHE / f"peers-{hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:12]}"
-    python = home / "bin" / "python"
-    if not (home / ".complete").exists():
-        say("installing the Python peers (half a minute)")
-        venv.create(home, with_pip=True, clear=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "--requirement", lock], check=True)
-        (home / ".complete").touch()
-    return python
-
-
-def go_peer(name: str) -> Path | None:
-    """The built Go peer, or None where there is no Go."""
-    source = PEERS / "go"
-    digest = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(source.rglob("*")) if file.is_file()))
-    binary = CACHE / f"{name}-{digest.hexdigest()[:12]}"
-    if not binary.exists():
-        say("building the Go peer (a minute)")
-        binary.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            built = subprocess.run(["go", "build", "-trimpath", "-o", binary, f"./{name}"], cwd=source, check=False)
-        except FileNotFoundError:
-            return None
-        if built.returncode != 0:
-            return None
-    return binary
-
-
-def subjects(count: int) -> list[tuple[str, str, list[str]]]:
-    """Name, title and command of each, ours first."""
+def subjects(count: int) -> list[Subject]:
+    """Ours first."""
     python = str(peers_python())
     found = [("reconcile", "Reconcile", [sys.executable, str(HERE / "subjects" / "sync_reconcile.py")])]
     go = go_peer("sync")
-    if go is None:
-        say("client-go is left out: its peer needs Go 1.26 or newer on PATH")
-    else:
+    if go is not None:
         found.append(("client-go", "client-go informer (Go)", [str(go)]))
         found.append(("client-go-protobuf", "client-go informer (Go), protobuf", [str(go), "-protobuf"]))
     found += [
@@ -168,8 +132,7 @@ def measure(command: list[str], kubeconfig: Path, count: int) -> dict[str, float
     return figures
 
 
-async def run(count: int, rounds: int, only: Callable[[str], bool]) -> None:
-    chosen = [subject for subject in subjects(count) if only(subject[0])]
+async def run(chosen: list[Subject], count: int, rounds: int, *, keep: bool) -> None:
     results: dict[str, list[dict[str, float]]] = {name: [] for name, _, _ in chosen}
     say("starting a control plane (seconds, or 7 minutes where its binaries are not built yet)")
     async with ControlPlane(ControlPlaneConfig()) as control_plane:
@@ -185,9 +148,8 @@ async def run(count: int, rounds: int, only: Callable[[str], bool]) -> None:
         for name, title, _ in chosen
     ]
     document = {"objects": count, "subjects": figures_of}
-    if len(chosen) > 1 or chosen[0][0] == "reconcile":
-        print(report.sync_table(document))
-    if len(chosen) == len(subjects(count)):
+    print(report.sync_table(document))
+    if keep:
         peers = dict(
             line.split("==", 1) for line in (PEERS / "requirements.txt").read_text().splitlines() if "==" in line
         )
@@ -203,7 +165,8 @@ def main() -> None:
         "--only", action="append", default=[], help="a subject's name (repeatable); then nothing is kept"
     )
     options = parser.parse_args()
-    asyncio.run(run(options.pods, options.rounds, lambda name: not options.only or name in options.only))
+    chosen = [subject for subject in subjects(options.pods) if not options.only or subject[0] in options.only]
+    asyncio.run(run(chosen, options.pods, options.rounds, keep=not options.only))
 
 
 main()

@@ -12,14 +12,18 @@ import asyncio
 import contextlib
 import json
 import multiprocessing
+import os
 import resource
+import subprocess
 import sys
 import time
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import anyio
 import report
+from peer import go_peer
 
 from reconcile.client.config import ClusterConfig
 from reconcile.client.connect import connect
@@ -34,6 +38,7 @@ GOAL_PER_CPU_SECOND = 40_000
 PODS = Resource(Kind("", "v1", "Pod"), "pods")
 REPLICA_SET = Kind("apps", "v1", "ReplicaSet")
 PODS_PER_OWNER = 10
+PEER_SECONDS_MAX = 300
 BATCH_EVENTS = 64
 """Events the server hands to its socket at a time."""
 
@@ -180,6 +185,25 @@ async def take(port: int, events: int) -> dict[str, float]:
     return figures
 
 
+def take_by_client_go(binary: Path, port: int, events: int) -> dict[str, float]:
+    """client-go's informer and work queue, in a process of its own. It lists first: the server knows no WatchList."""
+    answer = subprocess.run(
+        [binary, f"http://127.0.0.1:{port}", str(1_000_000_000 + events)],
+        env={**os.environ, "KUBE_FEATURE_WatchListClient": "false"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=PEER_SECONDS_MAX,
+    )
+    figures = json.loads(answer.stdout)
+    return {
+        "events_per_cpu_second": round(events / figures["cpu_seconds"]),
+        "events_per_second": round(events / figures["wall_seconds"]),
+        "cpu_microseconds_per_event": round(figures["cpu_seconds"] / events * 1e6, 2),
+        "memory_added_mb": round(figures["steady_mb"], 1),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=60_000)
@@ -198,11 +222,15 @@ def main() -> None:
         import uvloop
 
         factory = uvloop.new_event_loop
-    rounds = []
+    client_go = go_peer("bulk")
+    rounds, peer_rounds = [], []
     for _ in range(options.rounds):
         with asyncio.Runner(loop_factory=factory) as runner:
             rounds.append(runner.run(take(port, options.events)))
         print(rounds[-1], file=sys.stderr)
+        if client_go is not None:
+            peer_rounds.append(take_by_client_go(client_go, port, options.events))
+            print("client-go", peer_rounds[-1], file=sys.stderr)
     server.terminate()
     figures = report.medians(rounds)
     figures["memory_added_mb"] = rounds[0]["memory_added_mb"]  # later rounds reuse what the first one gave back
@@ -211,6 +239,11 @@ def main() -> None:
         print(f"{name:28} {value:>12,}")
     verdict = "reached" if figures["events_per_cpu_second"] >= GOAL_PER_CPU_SECOND else "missed"
     print(f"goal {GOAL_PER_CPU_SECOND:,} events per CPU-second: {verdict}")
+    if peer_rounds:
+        peer = report.medians(peer_rounds)
+        ratio = figures["events_per_cpu_second"] / peer["events_per_cpu_second"]
+        print(f"client-go {peer['events_per_cpu_second']:,} events per CPU-second: ours are {ratio:.1f} ×")
+        figures = {**figures, "client_go": {"version": "0.37.2", **peer, "ratio": round(ratio, 1)}}
     name = "watch_bulk_uvloop" if options.uvloop else "watch_bulk"
     report.write(name, {"events": options.events, "goal_per_cpu_second": GOAL_PER_CPU_SECOND, **figures})
 

@@ -67,7 +67,11 @@ def write(name: str, figures: Mapping[str, Any], *, versions: Mapping[str, str] 
 
 def medians(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The median of each figure over the rounds."""
-    return {figure: round(median(one[figure] for one in rounds), 4) for figure in rounds[0]}
+    middles = {figure: median(one[figure] for one in rounds) for figure in rounds[0]}
+    return {
+        figure: round(middle) if isinstance(rounds[0][figure], int) else round(middle, 4)
+        for figure, middle in middles.items()
+    }
 
 
 def sync_table(result: Mapping[str, Any]) -> str:
@@ -113,7 +117,8 @@ def figures() -> str:
         "",
         f"Medians of {rounds} rounds on {place['cores']} cores ({place['cpu']}), CPython {place['python']},",
         f"kube-apiserver {server}, by `{sync['command']}`. A burst of watch events goes through to the work queue at",
-        f"{bulk['events_per_cpu_second'] // 1000} 000 events per second of CPU; the queue itself takes",
+        f"{bulk['events_per_cpu_second'] // 1000} 000 events per second of CPU",
+        f"(client-go: {bulk['client_go']['events_per_cpu_second'] / 1000:.1f} thousand); the queue itself takes",
         f"{queue['add_to_done_per_second'] // 1000} 000 keys a second from add to done.",
     ]
     return "\n".join(lines) + "\n"
