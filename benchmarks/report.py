@@ -111,13 +111,14 @@ def figures() -> str:
         json.loads((RESULTS / f"{name}.json").read_text()) for name in ("sync", "workqueue", "watch_bulk")
     )
     place, rounds = sync["machine"], len(sync["subjects"][0]["rounds"])
+    how = f"Medians of {rounds} rounds" if rounds > 1 else "One round"
     server = sync["versions"]["kube-apiserver"]
     lines = [
         sync_table(sync),
         "",
-        f"Medians of {rounds} rounds on {place['cores']} cores ({place['cpu']}), CPython {place['python']},",
+        f"{how} on {place['cores']} cores ({place['cpu']}), CPython {place['python']},",
         f"kube-apiserver {server}, by `{sync['command']}`. A burst of watch events goes through to the work queue at",
-        f"{bulk['events_per_cpu_second'] // 1000} 000 events per second of CPU",
+        f"{bulk['events_per_cpu_second'] / 1000:.0f} 000 events per second of CPU",
         f"(client-go: {bulk['client_go']['events_per_cpu_second'] / 1000:.1f} thousand); the queue itself takes",
         f"{queue['add_to_done_per_second'] // 1000} 000 keys a second from add to done.",
     ]
