@@ -6,7 +6,9 @@ Guarantees:
     * Nothing is written to a Job that is not served, or is finished.
 
 Assumptions: the framework has shown the cache this Job's own earlier writes, and has asked again for every lost answer,
-before the key runs again. So no expectations are kept; a Pod's name makes a repeated create harmless.
+before the key runs again. So no expectations are kept; a Pod's name makes a repeated create harmless. One thing that
+wait cannot see: the patch that takes the last finalizer off a Pod that is being deleted is answered with the version
+before the deletion. So the uids of Pods that were let go are remembered until the cache agrees.
 """
 
 from __future__ import annotations
@@ -56,23 +58,35 @@ CONFLICT_SECONDS = 1.0
 
 
 @attrs.define
+class _Remembered:
+    """What is kept of one Job between looks: its uid, the plan's memory, and the Pods whose finalizers are away."""
+
+    uid: str
+    memory: Memory = attrs.field(factory=Memory)
+    released: set[str] = attrs.field(factory=set)
+
+
+@attrs.define
 class JobReconciler:
     """Reconciles Jobs. One instance remembers the backoff of all its Jobs."""
 
     options: Options
     _lanes: Lanes = attrs.field(factory=Lanes)
-    _memories: dict[ObjectKey, tuple[str, Memory]] = attrs.field(factory=dict)
+    _remembered: dict[ObjectKey, _Remembered] = attrs.field(factory=dict)
 
     async def __call__(self, request: Request, context: Context, /) -> Result | None:
         job = context.get("batch/v1/Job", request.name)
         view = None if job is None else _view(job, context)
         await strip_leftovers(context, request.key, view, self.options, self._lanes)
         if job is None or view is None or view.status.is_finished or not self.options.serves(view.spec.managed_by):
-            self._memories.pop(request.key, None)
+            self._remembered.pop(request.key, None)
             return None
         if _is_refused(view, context):
             return None
-        return await _Look(context, job, view, self.options, self._lanes, self._memories).run()
+        remembered = self._remembered.get(request.key)
+        if remembered is None or remembered.uid != view.uid:
+            remembered = self._remembered[request.key] = _Remembered(view.uid)
+        return await _Look(context, job, view, self.options, self._lanes, remembered).run()
 
 
 def _view(job: Object, context: Context) -> JobView:
@@ -105,19 +119,18 @@ class _Look:
     view: JobView
     options: Options
     lanes: Lanes
-    memories: dict[ObjectKey, tuple[str, Memory]]
+    remembered: _Remembered
     pods: dict[str, Object] = attrs.field(factory=dict)
     failures: list[Failure] = attrs.field(factory=list)
     conflicts: bool = False
 
     async def run(self) -> Result | None:
         await self._claim()
-        uid, memory = self.memories.get(self.job.key, ("", Memory()))
         plan = decide(
             self.view,
-            [pod.decode(PodView) for pod in self.pods.values()],
+            self._views(),
             now=self.context.now(),
-            memory=memory if uid == self.view.uid else Memory(),
+            memory=self.remembered.memory,
             options=self.options,
             is_taken=lambda name: self.context.get("v1/Pod", name) is not None,
         )
@@ -132,6 +145,13 @@ class _Look:
         if self.failures:
             raise self.failures[0]
         return self._look_again(plan, accounting)
+
+    def _views(self) -> list[PodView]:
+        """The Pods as the plan shall see them: without the finalizers that are away already."""
+        finalizer, released = self.options.finalizer, self.remembered.released
+        released &= {uid for uid, pod in self.pods.items() if finalizer in pod.finalizers}
+        views = [pod.decode(PodView) for pod in self.pods.values()]
+        return [view.without_finalizer(finalizer) if view.uid in released else view for view in views]
 
     def _look_again(self, plan: Plan, accounting: Accounting) -> Result | None:
         waits = [
@@ -181,6 +201,7 @@ class _Look:
     async def _track(self, pod: Object) -> None:
         try:
             await self.context.patch(pod, StrategicMergePatch(tracking(self.options.finalizer)), resource_version=True)
+            self.remembered.released.discard(pod.uid)
         except (ConflictError, NotFoundError):
             self.conflicts = True
 
@@ -245,10 +266,11 @@ class _Look:
         released = [self.pods[pod.uid] for pod in accounting.release]
         gone: frozenset[str] = frozenset()
         if wrote or released:
-            self.memories[self.job.key] = (self.view.uid, accounting.memory)
+            self.remembered.memory = accounting.memory
         if released:
             results = await self.lanes.each(released, self._untrack, Urgency.COUNT, self._age)
             gone = frozenset(self._note(results))
+            self.remembered.released |= gone
         settlement = accounting.settle(gone, self.context.now())
         await self._write_status(settlement.status)
         self._tell(settlement.events)

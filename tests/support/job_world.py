@@ -56,6 +56,7 @@ class JobWorld:
         self.crashed = False
         self.before_write: Callable[[], None] = lambda: None
         self.pods: dict[str, dict[str, Any]] = {}
+        self.ghosts: dict[str, dict[str, Any]] = {}
         self.created: list[dict[str, Any]] = []
         self.counted_succeeded: set[str] = set()
         self.counted_failed: set[str] = set()
@@ -95,11 +96,13 @@ class JobWorld:
 
     def look(self) -> float | None:
         """One reconcile; gives its requeue. A crash loses the controller's memory."""
+        # The cache is one deletion behind: see the reconciler's docstring.
+        shown, self.ghosts = self.ghosts, {}
         try:
-            result = anyio.run(self.reconciler, Request(ObjectKey(NAMESPACE, "j")), WorldContext(self))
+            result = anyio.run(self.reconciler, Request(ObjectKey(NAMESPACE, "j")), WorldContext(self, shown))
         except BaseException as raised:
             if _is_crash(raised):
-                self.reconciler = JobReconciler(self.options)
+                self.restart()
                 self.requeue = 0.0
                 return 0.0
             if isinstance(raised, ApiError | UnknownOutcomeError):
@@ -111,7 +114,7 @@ class JobWorld:
 
     def restart(self) -> None:
         """Another process takes over: the memory is lost."""
-        self.reconciler = JobReconciler(self.options)
+        self.reconciler, self.ghosts = JobReconciler(self.options), {}
 
     def advance(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
@@ -119,12 +122,12 @@ class JobWorld:
     def settle(self, kubelet: Callable[[dict[str, Any]], str], *, rounds: int = 300) -> None:
         """Let Pods run to the end that ``kubelet`` says, and the controller look, until the Job is finished and quiet."""
         for _ in range(rounds):
-            before = len(self.writes)
+            before, was_behind = len(self.writes), bool(self.ghosts)
             requeue = self.look()
             moved = False
             for pod in list(self.pods.values()):
                 moved |= self.step(pod["metadata"]["name"], kubelet)
-            if moved or len(self.writes) != before:
+            if moved or was_behind or len(self.writes) != before:
                 continue
             if requeue is not None:
                 self.advance(requeue)
@@ -296,7 +299,7 @@ class JobWorld:
             raise error(NotFoundError, 404, "NotFound")
         if pod["metadata"]["uid"] != uid or version not in ("", pod["metadata"]["resourceVersion"]):
             raise error(ConflictError, 409, "Conflict")
-        meta = pod["metadata"]
+        meta, before = pod["metadata"], copy.deepcopy(pod)
         for finalizer in patch["metadata"].get("$deleteFromPrimitiveList/finalizers", ()):
             if finalizer in meta.get("finalizers") or ():
                 self._check_untrack(pod)
@@ -310,6 +313,8 @@ class JobWorld:
         self._touch(pod)
         result = copy.deepcopy(pod)
         self._collect(name)
+        if name not in self.pods:
+            self.ghosts[name] = before
         return result
 
     def delete(self, name: str, uid: str) -> None:
@@ -440,8 +445,9 @@ def _is_crash(raised: BaseException) -> bool:
 class WorldContext:
     """A Context that reads and writes the world."""
 
-    def __init__(self, world: JobWorld) -> None:
+    def __init__(self, world: JobWorld, ghosts: dict[str, dict[str, Any]]) -> None:
         self.world = world
+        self.ghosts = ghosts
         self.request = Request(ObjectKey(NAMESPACE, "j"))
         self.log = logging.LoggerAdapter(logging.getLogger("test"), {})
 
@@ -449,10 +455,10 @@ class WorldContext:
         return self.world.now
 
     def _pods(self) -> list[Object]:
-        return [from_plain(copy.deepcopy(pod)) for pod in self.world.pods.values()]
+        return [from_plain(copy.deepcopy(pod)) for pod in (self.ghosts | self.world.pods).values()]
 
     def get(self, kind: str, name: str, *, namespace: str | None = None) -> Object | None:
-        found = self.world.job if kind == "batch/v1/Job" and name == "j" else self.world.pods.get(name)
+        found = self.world.job if kind == "batch/v1/Job" and name == "j" else (self.ghosts | self.world.pods).get(name)
         return None if found is None else from_plain(copy.deepcopy(found))
 
     def owned(self, kind: str) -> list[Object]:

@@ -145,6 +145,10 @@ class PodView(msgspec.Struct, frozen=True, gc=False):
     def has_finalizer(self, finalizer: str) -> bool:
         return finalizer in (self.metadata.finalizers or ())
 
+    def without_finalizer(self, finalizer: str) -> PodView:
+        kept = tuple(item for item in self.metadata.finalizers or () if item != finalizer)
+        return msgspec.structs.replace(self, metadata=msgspec.structs.replace(self.metadata, finalizers=kept))
+
 
 def _count(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= INDEX_DIGITS_MAX else None
