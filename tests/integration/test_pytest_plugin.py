@@ -124,10 +124,9 @@ NO_PROGRAMS = {"PATH": "/nowhere", "PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": "/dev
 USES_IT = "def test_it(control_plane):\n    pass\n"
 
 
-@pytest.mark.parametrize("ci", [None, "false", ""])
-def test_where_there_can_be_none_tests_are_skipped_with_the_way_out(run, tmp_path: Path, ci: str | None) -> None:
+def test_where_there_can_be_none_tests_are_skipped_with_the_way_out(run, tmp_path: Path) -> None:
     """On a machine without programs and without a way to build them, the reason and the way out are shown."""
-    env = NO_PROGRAMS | {"XDG_CACHE_HOME": str(tmp_path / "cache")} | ({"CI": ci} if ci is not None else {})
+    env = NO_PROGRAMS | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "CI": "false"}
     done = run({"test_it.py": USES_IT}, "-rs", env=env, without=["KUBEBUILDER_ASSETS", "PIP_FIND_LINKS"])
     assert done.returncode == 0
     assert "1 skipped" in done.stdout
