@@ -71,8 +71,8 @@ class LocalNode:
 
     Guarantees:
         * After ``stop``, after ``kill``, and after the end of this process, SIGKILL included, nothing is left: no
-          process, no mount, no network namespace, no address, no cgroup, no file.
-        * The machine's kernel settings, firewall and directories are not changed.
+          process, no mount, no network namespace, no address, no container's cgroup, no file.
+        * The machine's kernel settings and firewall are not changed.
         * Nodes share nothing, so any number run at once, from any number of processes.
 
     Assumptions:

@@ -59,8 +59,8 @@ def is_static(binary: Path) -> bool:
 def missing_requirements() -> list[str]:
     """What keeps a real node from running here, each with the way out. Empty when nothing does."""
     missing: list[str] = []
-    if os.name != "posix" or os.uname().sysname != "Linux":
-        return [f"real nodes need Linux; this is {os.name}"]
+    if (system := os.uname().sysname) != "Linux":
+        return [f"real nodes need Linux; this is {system}"]
     if os.geteuid() != 0:
         missing.append("not root: real nodes make namespaces and cgroups; run as root")
     elif absent := [name for name, bit in CAPABILITIES.items() if not _effective_capabilities() >> bit & 1]:

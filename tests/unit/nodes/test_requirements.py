@@ -83,6 +83,13 @@ def test_whoever_is_not_root_is_told_so(machine: Path, monkeypatch: pytest.Monke
         find_programs()
 
 
+def test_another_system_is_told_that_and_no_more(machine: Path, monkeypatch: pytest.MonkeyPatch):
+    """There is nothing to install that would help."""
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Darwin", "mac", "1", "1", "arm64")))
+    (machine / "bin" / "runc").unlink()
+    assert missing_requirements() == ["real nodes need Linux; this is Darwin"]
+
+
 def test_root_of_a_container_that_may_not_mount_is_told_so(machine: Path):
     """Docker's default set of capabilities: root by name."""
     (machine / "status").write_text("CapEff:\t00000000a80425fb\n")
