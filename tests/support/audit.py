@@ -43,7 +43,7 @@ def _entries(log: Path) -> Iterator[Audited]:
             continue  # the last line may be half written
         reference = event.get("objectRef") or {}
         yield Audited(
-            user=event["user"].get("username", ""),
+            user=(event.get("impersonatedUser") or event["user"]).get("username", ""),
             verb=event["verb"],
             resource=reference.get("resource", ""),
             subresource=reference.get("subresource", ""),

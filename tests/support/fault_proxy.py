@@ -1,6 +1,7 @@
 """A proxy in front of the real API server that can hold watches back, lose answers and go silent.
 
-It speaks plain HTTP on loopback towards the client and TLS towards the server, as the administrator.
+It speaks plain HTTP on loopback towards the client and TLS towards the server, as the administrator or as another
+user of the administrators' group, so that the audit log tells whose requests came through it.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ Matcher = Callable[[web.Request], bool]
 class FaultProxy:
     """``async with FaultProxy(control_plane) as proxy``: give ``proxy.config`` to ``connect``."""
 
-    def __init__(self, control_plane: ControlPlane) -> None:
+    def __init__(self, control_plane: ControlPlane, *, user: str = "") -> None:
         self._server = control_plane.url
-        self._token = control_plane.admin_token
+        self._headers = {"Authorization": f"Bearer {control_plane.admin_token}"}
+        if user:
+            self._headers |= {"Impersonate-User": user, "Impersonate-Group": "system:masters"}
         self._ca_file = control_plane.ca_file
         self.watches_flow = asyncio.Event()
         """Cleared: watch events (of matching requests) are held back until it is set again."""
@@ -39,7 +42,7 @@ class FaultProxy:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            headers={"Authorization": f"Bearer {self._token}"},
+            headers=self._headers,
             connector=aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=str(self._ca_file)), limit=0),
             timeout=aiohttp.ClientTimeout(total=None),
             auto_decompress=False,

@@ -55,6 +55,7 @@ class JobWorld:
         self.crash: tuple[int, str] | None = None
         self.crashed = False
         self.before_write: Callable[[], None] = lambda: None
+        self.refuse: Callable[[str], bool] = lambda _what: False
         self.pods: dict[str, dict[str, Any]] = {}
         self.ghosts: dict[str, dict[str, Any]] = {}
         self.created: list[dict[str, Any]] = []
@@ -252,8 +253,8 @@ class JobWorld:
         self.crashed |= bool(mode)
         if mode == "before":
             raise CrashError
-        if mode == "refused":
-            raise error(ApiError, 500, "InternalError")
+        if mode == "refused" or self.refuse(what):
+            raise error(ApiError, 500, "InternalError", "no")
         result = change()
         if mode == "after":
             raise CrashError

@@ -232,7 +232,7 @@ class JobSpec(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     manual_selector: bool | None = None
     selector: dict[str, Any] | None = None
     template: msgspec.Raw = msgspec.Raw(b"{}")
-    scheduling: msgspec.Raw | None = None
+    scheduling: dict[str, Any] | None = None
 
     @property
     def is_indexed(self) -> bool:
