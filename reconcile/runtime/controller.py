@@ -255,7 +255,7 @@ class Controller:
         decision = decide(ended)
         delay = self._follow(key, decision)
         if not isinstance(decision, Done | RequeueAfter | Drop):
-            self._say(context, decision, ended, delay)
+            self._say(context, decision, ended, delay, is_first=self.queue.num_requeues(key) <= 1)
         self._hooks.emit(
             Reconciled(
                 controller=self.name,
@@ -289,14 +289,20 @@ class Controller:
 
     @staticmethod
     def _say(
-        context: ReconcileContext, decision: Retry | Settle | Terminal, ended: object, delay: float | None
+        context: ReconcileContext,
+        decision: Retry | Settle | Terminal,
+        ended: object,
+        delay: float | None,
+        *,
+        is_first: bool,
     ) -> None:
-        """One log line for a run that failed; the traceback only where it is news about the code."""
+        """One log line for a run that failed; the traceback where it is news, and once for failures in a row."""
         if isinstance(decision, Retry) and decision.expected:
             context.log.debug("changed meanwhile, again in %.3f s: %s", delay, decision.reason)
             return
-        unforeseen = isinstance(ended, BaseException) and not isinstance(ended, ReconcileError)
-        trace = ended if unforeseen and isinstance(ended, BaseException) else None
+        trace = ended if isinstance(ended, BaseException) and is_first else None
+        if isinstance(trace, ReconcileError):
+            trace = None
         then = "not retried until the object changes" if delay is None else f"again in {delay:.3f} s"
         context.log.error("reconcile failed (%s), %s: %s", decision.outcome, then, decision.reason, exc_info=trace)
 
