@@ -1,18 +1,15 @@
 """``reconcile run`` as a process against a real API server: what it serves, logs, needs, and how it ends."""
 
 import asyncio
-import contextlib
 import json
-import re
 import signal
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 
 import certifi
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from service_process import service
 
 from reconcile.errors import ConflictError
 from reconcile.testing.waiting import eventually
@@ -56,69 +53,6 @@ NAMES = {
     "controller_runtime_active_workers": CONTROLLER,
     "controller_runtime_reconcile_timeouts_total": CONTROLLER,
 }
-
-
-class Service:
-    """The command as a child process, its log line by line."""
-
-    def __init__(self, process):
-        self.process = process
-        self.records = []
-        self._arrived = asyncio.Condition()
-        self._reader = asyncio.create_task(self._read())
-
-    async def _read(self):
-        async for line in self.process.stderr:
-            async with self._arrived:
-                try:
-                    self.records.append(json.loads(line))
-                except ValueError:  # every line is a record; this one fails the test that looks at it
-                    self.records.append({"message": f"no record: {line!r}", "level": "stray"})
-                self._arrived.notify_all()
-
-    async def logged(self, pattern, timeout_seconds=60):
-        """The first match of a message in the log, past or future."""
-
-        def found():
-            return next((match for record in self.records if (match := re.search(pattern, record["message"]))), None)
-
-        async with asyncio.timeout(timeout_seconds), self._arrived:
-            await self._arrived.wait_for(found)
-        return found()
-
-    async def url(self, what):
-        return (await self.logged(rf"serving {what} on (\S+)"))[1]
-
-    async def stop(self, sent=signal.SIGTERM):
-        self.process.send_signal(sent)
-        async with asyncio.timeout(60):
-            status = await self.process.wait()
-            await self._reader
-        return status
-
-    @property
-    def log(self):
-        return "\n".join(json.dumps(record) for record in self.records)
-
-
-@contextlib.asynccontextmanager
-async def service(directory, kubeconfig, *flags, app="mirroring:app"):
-    """The service with both binds, and its log as JSON at debug level."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "reconcile", "run", app, "--kubeconfig", str(kubeconfig)),
-        *("--log-format=json", "--log-level=debug"),
-        *("--health-bind-address=127.0.0.1:0", "--metrics-bind-address=127.0.0.1:0", *flags),
-        cwd=directory,
-        stderr=subprocess.PIPE,
-    )
-    running = Service(process)
-    try:
-        yield running
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-        await running._reader
 
 
 async def fetch(url):
@@ -167,7 +101,7 @@ def samples(text):
 async def test_service_tells_all_and_shows_no_secret(control_plane, objects, project):
     """Probes, metrics under the known names, logs with key and id; a Secret's value, read, logged and raised by the
     user's code, is in none of them; SIGTERM ends it with 0."""
-    async with service(project, control_plane.admin_kubeconfig, "--namespace", objects) as running:
+    async with service(project, control_plane.admin_kubeconfig, "--namespace", objects, app="mirroring:app") as running:
         health, metrics = await running.url("probes"), await running.url("metrics")
 
         async def failed_and_succeeded():
@@ -206,7 +140,7 @@ async def test_readiness_names_the_resource_that_is_stuck(control_plane, namespa
     """Without the right to list ConfigMaps the service lives, is not ready, and says which resource it is; why, is in
     the log."""
     kubeconfig = control_plane.kubeconfig(user="nobody-in-particular")
-    async with service(project, kubeconfig, "--namespace", namespace) as running:
+    async with service(project, kubeconfig, "--namespace", namespace, app="mirroring:app") as running:
         health = await running.url("probes")
         await running.logged("forbidden")
 
@@ -250,7 +184,9 @@ def election_flags(namespace):
 async def test_leader_says_so_and_releases_its_lease(control_plane, objects, project):
     """The metric says who leads, the Lease names it, and after SIGTERM nobody has to wait for it to expire."""
     free_lease(control_plane, objects)
-    async with service(project, control_plane.admin_kubeconfig, *election_flags(objects)) as running:
+    async with service(
+        project, control_plane.admin_kubeconfig, *election_flags(objects), app="mirroring:app"
+    ) as running:
         metrics = await running.url("metrics")
         await running.logged("looked at")
         found = samples((await fetch(f"{metrics}/metrics"))[1])
@@ -264,7 +200,9 @@ async def test_leader_says_so_and_releases_its_lease(control_plane, objects, pro
 async def test_lost_lease_exits_with_1(control_plane, objects, project):
     """Another holder in the Lease, and the process ends at its next look."""
     free_lease(control_plane, objects)
-    async with service(project, control_plane.admin_kubeconfig, *election_flags(objects)) as running:
+    async with service(
+        project, control_plane.admin_kubeconfig, *election_flags(objects), app="mirroring:app"
+    ) as running:
         await running.logged("looked at")
         for _ in range(20):  # against the renewals of the holder
             lease = lease_of(control_plane, objects)
@@ -296,7 +234,7 @@ async def test_wrong_credentials_and_files_are_named(control_plane, namespace, p
             certifi.where()
         )  # none of them signed for this server
     other.write_text("clusters: [unclosed" if broken == "yaml" else json.dumps(config))
-    async with service(project, other, "--namespace", namespace) as running:
+    async with service(project, other, "--namespace", namespace, app="mirroring:app") as running:
         async with asyncio.timeout(60):
             status = await running.process.wait()
             await running._reader
@@ -310,7 +248,9 @@ async def test_wrong_credentials_and_files_are_named(control_plane, namespace, p
 async def test_unknown_kind_exits_with_2(control_plane, namespace, tmp_path):
     """A kind that the server does not serve is refused by name."""
     (tmp_path / "mirroring.py").write_text(MODULE.replace("v1/ConfigMap", "example.com/v1/Gadget"))
-    async with service(tmp_path, control_plane.admin_kubeconfig, "--namespace", namespace) as running:
+    async with service(
+        tmp_path, control_plane.admin_kubeconfig, "--namespace", namespace, app="mirroring:app"
+    ) as running:
         async with asyncio.timeout(60):
             assert await running.process.wait() == 2
             await running._reader
