@@ -182,10 +182,21 @@ class App:
         options = options or RunOptions()
         self._prepare()
         async with contextlib.AsyncExitStack() as stack:
+            election_client = None
             if client is None:
-                client = connect(load_config(options.kubeconfig, context=options.context), hooks=self.hooks)
-                stack.push_async_callback(client.aclose)
-            yield Manager(self.name, client, self.controllers, options, hooks=self.hooks, clock=clock)
+                config = load_config(options.kubeconfig, context=options.context)
+                client = await stack.enter_async_context(connect(config, hooks=self.hooks))
+                if options.leader_election is not None:
+                    election_client = await stack.enter_async_context(connect(config, hooks=self.hooks))
+            yield Manager(
+                self.name,
+                client,
+                self.controllers,
+                options,
+                hooks=self.hooks,
+                clock=clock,
+                election_client=election_client,
+            )
 
     @contextlib.asynccontextmanager
     async def running(
