@@ -12,7 +12,8 @@ parked                    held back until ``unpark``: the cache does not show th
 
 Guarantees:
     * A key is never processing twice at once. An add that arrives meanwhile runs it once more afterwards.
-    * No add is lost: after it, the key is taken at least once, as soon as it is neither processing nor parked.
+    * No add is lost: after it, the key is taken at least once, as soon as it is neither processing nor parked; unless
+      the queue is shut down, whose pending keys are the next process's, which lists everything anew.
     * Of several pending adds the earliest time and the highest priority count. So an add for now replaces a delayed
       one: the run that it causes decides anew when the next one should be.
     * Higher priorities first, first in first out within one. A key that has waited ``AGEING_SECONDS`` rises: one take
@@ -172,8 +173,12 @@ class WorkQueue(Generic[K]):
         return self._limiter.num_requeues(key)
 
     def shut_down(self) -> None:
-        """Adds do nothing from here on, and what is delayed is dropped. What is ready or remembered still runs."""
+        """Nothing is taken any more: what is pending is dropped, and adds do nothing. What is processing may end."""
         self._is_shut_down = True
+        self._ready.clear()
+        for line in self._levels.values():
+            line.clear()
+        self._remembered.clear()
         self._delayed.clear()
         self._heap.clear()
 
@@ -230,7 +235,7 @@ class WorkQueue(Generic[K]):
         A key that is processing or ready will run after it is unparked, because parking it means that the run it was
         taken for could not be made. A key that is neither only has its adds remembered. ``done`` is still due.
         """
-        if key in self._parked:
+        if key in self._parked or self._is_shut_down:
             return
         self._parked[key] = now
         priority = self._ready.pop(key, None)

@@ -29,7 +29,7 @@ CHECKPOINT_SECONDS = 0.005
 
 
 class QueueShutDown(ReconcileError):  # noqa: N818  the end of the work, not a fault
-    """The queue is shut down and nothing is ready any more."""
+    """The queue is shut down: there is nothing more to take."""
 
 
 class _Waiter:
@@ -123,7 +123,7 @@ class WorkQueue(Generic[K]):
         return self._core.parked_since(key)
 
     def shut_down(self) -> None:
-        """No more adds, and what is delayed is dropped. Workers still get what is ready; then QueueShutDown."""
+        """No more adds, and what is pending is dropped. Workers get QueueShutDown; what they have they may finish."""
         self._core.shut_down()
         while self._waiters:
             self._wake(self._waiters.popleft())
@@ -155,7 +155,7 @@ class WorkQueue(Generic[K]):
         """The next key, which is this worker's until it calls ``done``.
 
         Raises:
-            QueueShutDown: after ``shut_down``, once nothing is ready.
+            QueueShutDown: after ``shut_down``.
         """
         now = self._monotonic()
         if now - self._checkpoint_at > CHECKPOINT_SECONDS:

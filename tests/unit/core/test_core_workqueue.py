@@ -188,17 +188,22 @@ def test_the_times_of_waiting_and_working_are_observed():
     assert (statistics.longest_running_seconds, statistics.unfinished_work_seconds) == (2.0, 2.0)
 
 
-def test_after_shut_down_adds_do_nothing_and_ready_keys_are_still_served():
-    """Delayed keys are dropped; a key that was added while processing still runs once more."""
+def test_after_shut_down_nothing_is_taken_and_what_is_processing_may_end():
+    """Ready, remembered, delayed and parked keys are dropped: a stop waits for what runs, not for a backlog."""
     queue = WorkQueue()
-    queue.add("a", 0.0)
-    queue.add("b", 0.0)
+    for key in "abp":
+        queue.add(key, 0.0)
     queue.add_after("c", 1.0, 0.0)
-    queue.take(0.0)
+    assert [queue.take(0.0), queue.take(0.0)] == ["a", "b"]
     queue.add("a", 0.0)
+    queue.park("p", 0.0)
     queue.shut_down()
     queue.add("d", 0.0)
     queue.add_after("e", 1.0, 0.0)
-    assert queue.done("a", 0.0) is True
-    assert [queue.take(100.0) for _ in range(3)] == ["b", "a", None]
+    queue.park("b", 0.0)
+    assert not queue.is_idle
+    assert [queue.done("a", 0.0), queue.done("b", 0.0)] == [False, False]
+    assert [queue.unpark("p", 0.0), queue.unpark("b", 0.0)] == [False, False]
+    assert queue.take(100.0) is None
+    assert queue.is_idle
     queue.check()
