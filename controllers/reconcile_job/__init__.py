@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Iterable
 
 from reconcile import App, Object, controller_of
+from reconcile.model.delta import Delta
 from reconcile_job.lanes import Lanes
 from reconcile_job.orphans import UnownedPodReconciler
 from reconcile_job.plan.claims import job_reference, unowned_under
@@ -64,10 +65,26 @@ def setup(app: App, arguments: argparse.Namespace) -> None:
     )
     app.add(
         app.builder("v1/Pod", name="job-unowned-pod", indexes=pod_indexes)
-        .where(lambda delta: delta.new is not None and controller_of(delta.new) is None)
+        .where(concerns_unowned)
         .watches("batch/v1/Job", enqueue=lambda _delta: (), indexes={"manual": _manual_under})
         .options(retry_seconds_min=RETRY_SECONDS_MIN, retry_seconds_max=RETRY_SECONDS_MAX)
         .build(UnownedPodReconciler(options, lanes))
+    )
+
+
+def concerns_unowned(delta: Delta) -> bool:
+    """A Pod without controller, of which something has changed that decides whose it may be."""
+    old, new = delta.old, delta.new
+    if new is None or controller_of(new) is not None:
+        return False
+    if old is None or old is new:
+        return True
+    before, after = old.metadata, new.metadata
+    return (before.labels, before.owner_references, before.finalizers, before.deletion_timestamp) != (
+        after.labels,
+        after.owner_references,
+        after.finalizers,
+        after.deletion_timestamp,
     )
 
 

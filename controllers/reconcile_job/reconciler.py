@@ -14,6 +14,7 @@ before the deletion. So the uids of Pods that were let go are remembered until t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -40,6 +41,7 @@ from reconcile import (
 )
 from reconcile_job.lanes import Failure, Lanes, Urgency
 from reconcile_job.orphans import adopt, strip_leftovers
+from reconcile_job.plan.batch import pause_seconds
 from reconcile_job.plan.claims import Claim, claim, release, selector_of, tracking, unowned_value, untracking
 from reconcile_job.plan.manage import Deletion
 from reconcile_job.plan.options import Options
@@ -59,11 +61,19 @@ CONFLICT_SECONDS = 1.0
 
 @attrs.define
 class _Remembered:
-    """What is kept of one Job between looks: its uid, the plan's memory, and the Pods whose finalizers are away."""
+    """What is kept of one Job between looks.
+
+    Attributes:
+        memory: the plan's.
+        released: uids of Pods whose finalizers are away.
+        looked, pods: when the last look ended, and how many Pods it saw.
+    """
 
     uid: str
     memory: Memory = attrs.field(factory=Memory)
     released: set[str] = attrs.field(factory=set)
+    looked: datetime | None = None
+    pods: int = 0
 
 
 @attrs.define
@@ -86,7 +96,14 @@ class JobReconciler:
         remembered = self._remembered.get(request.key)
         if remembered is None or remembered.uid != view.uid:
             remembered = self._remembered[request.key] = _Remembered(view.uid)
-        return await _Look(context, job, view, self.options, self._lanes, remembered).run()
+        pause = pause_seconds(remembered.looked, context.now(), pods=remembered.pods)
+        if pause > 0:
+            return Result(pause)
+        look = _Look(context, job, view, self.options, self._lanes, remembered)
+        try:
+            return await look.run()
+        finally:
+            remembered.looked, remembered.pods = context.now(), len(look.pods)
 
 
 def _view(job: Object, context: Context) -> JobView:
@@ -122,6 +139,7 @@ class _Look:
     remembered: _Remembered
     pods: dict[str, Object] = attrs.field(factory=dict)
     failures: list[Failure] = attrs.field(factory=list)
+    deleted: set[str] = attrs.field(factory=set)
     conflicts: bool = False
 
     async def run(self) -> Result | None:
@@ -228,7 +246,14 @@ class _Look:
             except ConflictError:
                 self.conflicts = True
                 return None
-        await self.context.delete(pod)
+            await self.context.delete(pod)
+            return deletion.pod
+        try:
+            await self.context.delete(pod, resource_version=True)
+        except ConflictError:
+            self.conflicts = True
+            return None
+        self.deleted.add(pod.uid)
         return deletion.pod
 
     async def _create(self, orders: Sequence[PodOrder]) -> list[str]:
@@ -269,17 +294,25 @@ class _Look:
             self.remembered.memory = accounting.memory
         if released:
             results = await self.lanes.each(released, self._untrack, Urgency.COUNT, self._age)
-            gone = frozenset(self._note(results))
+            gone = frozenset(uid for uid in self._note(results) if uid is not None)
             self.remembered.released |= gone
         settlement = accounting.settle(gone, self.context.now())
         await self._write_status(settlement.status)
         self._tell(settlement.events)
 
-    async def _untrack(self, pod: Object) -> str:
+    async def _untrack(self, pod: Object) -> str | None:
+        """The uid once the finalizer is away; None for a Pod that has changed, so that its end may count after all."""
+        patch = StrategicMergePatch(untracking(self.options.finalizer))
+        may_end = not pod.decode(PodView).has_finished and pod.uid not in self.deleted
         try:
-            await self.context.patch(pod, StrategicMergePatch(untracking(self.options.finalizer)))
+            await self.context.patch(pod, patch, resource_version=may_end)
         except NotFoundError:
             self.context.log.debug("%s went before its finalizer was taken away", pod)
+        except ConflictError:
+            if not may_end:
+                raise
+            self.conflicts = True
+            return None
         return pod.uid
 
     async def _write_status(self, status: JobStatus) -> bool:

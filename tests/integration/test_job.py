@@ -349,6 +349,22 @@ async def test_a_deleted_job_leaves_no_finalizer(jobs: Any, propagation: str) ->
 
 
 @pytest.mark.asyncio
+async def test_a_pod_without_a_job_loses_the_finalizer(jobs: Any) -> None:
+    """Nobody would count it: the finalizer goes, and others stay."""
+    async with jobs() as j:
+        meta = {"name": "stray", "finalizers": [FINALIZER, "example.com/theirs"]}
+        spec = {"containers": [{"name": "main", "image": "x"}]}
+        await j.create({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
+
+        async def stripped() -> bool:
+            pod = await j.get(POD, "stray")
+            return pod is not None and pod.finalizers == ("example.com/theirs",)
+
+        await eventually(stripped)
+        await j.patch(POD, "stray", {"metadata": {"finalizers": None}})
+
+
+@pytest.mark.asyncio
 async def test_a_pod_deleted_by_somebody_is_replaced_and_counted(jobs: Any) -> None:
     """A Pod that vanishes before it ends counts as failed, once."""
     async with jobs() as j:

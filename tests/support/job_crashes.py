@@ -7,6 +7,7 @@ starts with an empty memory and new connections.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import json
@@ -19,15 +20,15 @@ import aiohttp
 import attrs
 from aiohttp import web
 from audit import read_audit
-from fault_proxy import FaultProxy
+from fault_proxy import FaultProxy, drop
 from job_history import History, Json, Seen, controller, is_active, is_true, status_of, uncounted
-from pods import POD, Cluster
+from pods import POD, Cluster, job_manifest
 
 from reconcile import App, Client, RunOptions, connect
 from reconcile.instrumentation.hooks import Fact, Reconciled
 from reconcile.testing.envtest import ControlPlane
 from reconcile_job import add_arguments, setup
-from reconcile_job.plan.options import FINALIZER, MANAGED_BY
+from reconcile_job.plan.options import FINALIZER
 
 Mode = Literal["before", "after", "lost"]
 MODES: tuple[Mode, ...] = ("before", "after", "lost")
@@ -75,6 +76,7 @@ class Recorder:
             task.cancel()
         ended = await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._session.close()
+        await asyncio.sleep(0)  # what was just dropped is closed by the loop's next turn
         for error in ended:
             if not isinstance(error, asyncio.CancelledError):
                 raise AssertionError(f"a watch ended early: {error!r}")
@@ -87,20 +89,26 @@ class Recorder:
     async def _watch(self, kind: str, path: str, version: str) -> None:
         query = {"watch": "true", "resourceVersion": version, "timeoutSeconds": "7200"}
         async with self._session.get(path, params=query) as answer:
-            async for line in answer.content:
-                event = json.loads(line)
-                found: Json = event["object"]
-                assert event["type"] != "ERROR", found
-                namespace = found["metadata"].get("namespace", "")
-                if namespace in self._listeners:
-                    version = int(found["metadata"]["resourceVersion"])
-                    self._seen[namespace].append(Seen(version, kind, event["type"], found))
-                    self._listeners[namespace]()
+            try:
+                async for line in answer.content:
+                    self._take(kind, json.loads(line))
+            finally:
+                drop(answer)
+
+    def _take(self, kind: str, event: Json) -> None:
+        found: Json = event["object"]
+        assert event["type"] != "ERROR", found
+        namespace = found["metadata"].get("namespace", "")
+        if namespace in self._listeners:
+            version = int(found["metadata"]["resourceVersion"])
+            self._seen[namespace].append(Seen(version, kind, event["type"], found))
+            self._listeners[namespace]()
 
 
 class JobRun(Cluster):
     """A Job, its controller behind a proxy, and a stand-in for kubelet, in a namespace of its own.
 
+    The Job names a controller of its own too, so that none that other tests run for the whole cluster serves it.
     ``start`` the controller; drive the Job with the methods of ``Cluster``, ``end`` and ``until``; ``finish``.
     """
 
@@ -108,6 +116,7 @@ class JobRun(Cluster):
 
     def __init__(self, client: Client, control_plane: ControlPlane, namespace: str, recorder: Recorder) -> None:
         super().__init__(client, namespace)
+        self.managed_by = f"test.reconcile.dev/{namespace}"
         self.writes: list[str] = []
         self.facts: list[Reconciled] = []
         self.fault: Fault | None = None
@@ -190,6 +199,9 @@ class JobRun(Cluster):
     async def _run(self, started: asyncio.Event) -> None:
         app = App("job", arguments=add_arguments, setup=setup)
         app.hook(self._hear)
+        parser = argparse.ArgumentParser()
+        app.add_arguments(parser)
+        app.configure(parser.parse_args([f"--managed-by={self.managed_by}"]))
         async with (
             connect(self._proxy.config) as client,
             app.running(client=client, options=RunOptions(namespaces=(self.namespace,))),
@@ -276,6 +288,9 @@ class JobRun(Cluster):
 
     # -- what is done ---------------------------------------------------------------------------------------------
 
+    async def create_job(self, **spec: Any) -> None:
+        await self.create(job_manifest(self.name, managed_by=self.managed_by, **spec))
+
     async def end(self, pod: Json, wanted: str) -> None:
         """The Pod's container ends, long ago: no backoff remains to be waited for."""
         ended = {"exitCode": 0 if wanted == "Succeeded" else 1, "finishedAt": "2026-01-01T00:00:00Z"}
@@ -313,4 +328,4 @@ class JobRun(Cluster):
         [uid] = {meta["uid"] for meta in jobs if meta["name"] == self.name}
         log: Path = self._control_plane.audit_log
         written = tuple(one for one in read_audit(log, user=self._user) if one.is_write and one.resource != "events")
-        return History(self.name, uid, FINALIZER, MANAGED_BY, tuple(self._seen), written)
+        return History(self.name, uid, FINALIZER, self.managed_by, tuple(self._seen), written)

@@ -61,6 +61,7 @@ class JobWorld:
         self.created: list[dict[str, Any]] = []
         self.counted_succeeded: set[str] = set()
         self.counted_failed: set[str] = set()
+        self.deleted: set[str] = set()
         self.ended: dict[str, str] = {}
         template = {
             "metadata": {"labels": {"app": "x", "batch.kubernetes.io/controller-uid": uid}},
@@ -143,10 +144,10 @@ class JobWorld:
         if phase == "Pending" and not pod["metadata"].get("deletionTimestamp"):
             self.run_pod(name)
             return True
-        if phase in ("Pending", "Running"):
-            self.end_pod(name, kubelet(pod))
-            return True
-        return False
+        wanted = kubelet(pod) if phase in ("Pending", "Running") else ""
+        if wanted:
+            self.end_pod(name, wanted)
+        return bool(wanted)
 
     # -- the kubelet ----------------------------------------------------------------------------------------------
 
@@ -318,12 +319,13 @@ class JobWorld:
             self.ghosts[name] = before
         return result
 
-    def delete(self, name: str, uid: str) -> None:
+    def delete(self, name: str, uid: str, version: str) -> None:
         pod = self.pods.get(name)
         if pod is None:
             return
-        if pod["metadata"]["uid"] != uid:
+        if pod["metadata"]["uid"] != uid or version not in ("", pod["metadata"]["resourceVersion"]):
             raise error(ConflictError, 409, "Conflict")
+        self.deleted.add(uid)
         if self._owner(pod) != self.job_uid:
             self.broken.append("J11: deleted a foreign Pod")
         self.delete_pod(name)
@@ -410,10 +412,10 @@ class JobWorld:
             and int(index) in numbers(self.status.get("completedIndexes", ""))
         ):
             self.counted_succeeded.add(uid)
-        elif self.job is not None and phase in ("Succeeded", "Failed") and not self._means_nothing(phase, index):
+        elif self.job is not None and phase in ("Succeeded", "Failed") and not self._means_nothing(uid, phase, index):
             self.broken.append(f"J5: {name} {phase} and is in no list")
 
-    def _means_nothing(self, phase: str, index: str | None) -> bool:
+    def _means_nothing(self, uid: str, phase: str, index: str | None) -> bool:
         assert self.job is not None
         if self.job["spec"].get("completionMode") == "Indexed":
             if index is None or int(index) >= self.job["spec"]["completions"]:
@@ -421,7 +423,7 @@ class JobWorld:
             if phase == "Succeeded" and int(index) in numbers(self.status.get("failedIndexes") or ""):
                 return True
         if phase == "Succeeded":
-            return False
+            return uid in self.deleted and "SuccessCriteriaMet" in dict(self.conditions())
         return bool(
             self.job["spec"].get("podFailurePolicy")
             or "SuccessCriteriaMet" in dict(self.conditions())
@@ -501,9 +503,10 @@ class WorldContext:
         )
         return from_plain(change)
 
-    async def delete(self, obj: Object) -> None:
+    async def delete(self, obj: Object, *, resource_version: bool = False) -> None:
         await anyio.lowlevel.checkpoint()
-        self.world.write(f"delete {obj.name}", lambda: self.world.delete(obj.name, obj.uid))
+        version = obj.resource_version if resource_version else ""
+        self.world.write(f"delete {obj.name}", lambda: self.world.delete(obj.name, obj.uid, version))
 
     def event(self, reason: str, message: str, *, type: str = "Normal") -> None:
         self.world.events.append((reason, message))

@@ -12,8 +12,9 @@ The order, and why a crash between any two writes does no harm:
        nothing is left to count and no Pod is active or terminating.
 
 A Job that is over gets its interim condition (SuccessCriteriaMet, FailureTarget) in step 2, so the decision outlives a
-crash and is never taken twice; its Pods are deleted in step 1 of the same look, and the terminal condition follows in
-the look that finds them gone.
+crash and is never taken twice. Its Pods are deleted in step 1: of the same look if it has failed, of the next one if it
+has succeeded. A Pod that could not be deleted keeps its finalizer. The terminal condition follows in the look that
+finds them gone.
 """
 
 from __future__ import annotations
@@ -147,6 +148,7 @@ class Plan:
     job: JobView
     tally: Tally
     interim: Condition | None
+    is_announcement: bool
     is_managed: bool
     start_time: datetime | None
     backoff: BackoffRecord
@@ -160,10 +162,7 @@ class Plan:
         active = len(tally_.active) - len(deleted) + done.created
         interim, conditions, events = self.interim, job.status.conditions, list[Event]()
         start_time = self.start_time
-        if interim is not None:
-            # What is still running may not be declared finished.
-            interim = interim if len(deleted) == len(self.deletions) else None
-        else:
+        if interim is None:
             interim = finish.completion(job, tally_, active, now)
             if interim is None and self.is_managed:
                 conditions, start_time, events = _suspension(job, start_time, now)
@@ -180,7 +179,15 @@ class Plan:
             uncounted_terminated_pods=job.status.uncounted_terminated_pods or Uncounted(),
         )
         is_failure = interim is not None and interim.type == finish.FAILURE
-        counted = count(job, tally_, status, self.options.finalizer, over=interim is not None, failed=is_failure)
+        counted = count(
+            job,
+            tally_,
+            status,
+            self.options.finalizer,
+            over=interim is not None and not self.is_announcement,
+            failed=is_failure,
+            kept={item.pod.uid for item in self.deletions if item.pod.uid not in done.deleted},
+        )
         status = counted.status
         if interim is not None:
             status = msgspec.structs.replace(status, conditions=with_condition(status.conditions, interim))
@@ -239,7 +246,17 @@ def decide(
     backoff = memory.backoff.updated(tally_.new_succeeded, tally_.new_failed)
     interim = finish.verdict(job, tally_, start_time, now)
     is_managed = interim is None and not job.is_deleting
-    if interim is not None:
+    # A success that leaves Pods running is written before they are stopped: should a crash come between, they would
+    # look as if they had failed.
+    is_announcement = (
+        interim is not None
+        and interim.type == finish.SUCCESS
+        and bool(tally_.active)
+        and job.status.condition(finish.SUCCESS) is None
+    )
+    if is_announcement:
+        change = Change()
+    elif interim is not None:
         change = Change(deletions=tuple(Deletion(pod, uncounted=False) for pod in tally_.active))
     elif is_managed:
         change = manage(job, tally_, backoff=backoff, finalizer=options.finalizer, is_taken=is_taken, now=now)
@@ -259,6 +276,7 @@ def decide(
         job=job,
         tally=tally_,
         interim=interim,
+        is_announcement=is_announcement,
         is_managed=is_managed,
         start_time=start_time,
         backoff=backoff,

@@ -35,7 +35,16 @@ class Count:
     is_full: bool
 
 
-def count(job: JobView, tally: Tally, status: JobStatus, finalizer: str, *, over: bool, failed: bool) -> Count:
+def count(
+    job: JobView,
+    tally: Tally,
+    status: JobStatus,
+    finalizer: str,
+    *,
+    over: bool,
+    failed: bool,
+    kept: Collection[str] = (),
+) -> Count:
     """Count what can be counted.
 
     Args:
@@ -45,16 +54,23 @@ def count(job: JobView, tally: Tally, status: JobStatus, finalizer: str, *, over
         finalizer: the tracking finalizer.
         over: whether the Job is decided. Then every Pod's finalizer goes.
         failed: whether it is decided as a failure. Then Pods that still run count as failed.
+        kept: uids of Pods that should have been deleted and are not: they keep the finalizer.
     """
     status = settled(status, tally.tracked)
     uncounted = status.uncounted_terminated_pods or Uncounted()
     succeeded, failures = dict.fromkeys(uncounted.succeeded), dict.fromkeys(uncounted.failed)
+    # Pods that were stopped because the Job has succeeded have not failed, even if a crash came before their release.
+    has_succeeded = job.status.condition("SuccessCriteriaMet") is not None
     new_indexes: set[int] = set()
     release: list[PodView] = []
     is_full = False
     for pod in _in_order(job, tally):
         as_failed = counts_as_failed(job, pod)
-        if not pod.has_finalizer(finalizer) or not _may_go(job, tally, pod, over=over, as_failed=as_failed):
+        if (
+            pod.uid in kept
+            or not pod.has_finalizer(finalizer)
+            or not _may_go(job, tally, pod, over=over, as_failed=as_failed)
+        ):
             continue
         release.append(pod)
         if pod.has_succeeded and pod.uid not in failures:
@@ -64,7 +80,7 @@ def count(job: JobView, tally: Tally, status: JobStatus, finalizer: str, *, over
             elif index is not None and index in tally.completed and index not in tally.completed_before:
                 new_indexes.add(index)
         elif (
-            (as_failed or failed)
+            (failed or (as_failed and not (has_succeeded and pod.is_deleting)))
             and has_valid_index(job, pod)
             and judge(job.spec.pod_failure_policy, pod, job.metadata.namespace).counts
         ):

@@ -7,6 +7,7 @@ API server fills in, so that a Job written by hand in a test means the same.
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +22,9 @@ BACKOFF_LIMIT_DEFAULT: Final = 6
 BACKOFF_LIMIT_DEFAULT_PER_INDEX: Final = 2**31 - 1
 INDEX_DIGITS_MAX: Final = 10
 """An int32 has ten digits; a longer annotation is somebody's mistake (or a denial of service), not an index."""
+
+INDEXES_MAX: Final = 100_000
+"""The API server admits no Indexed Job with more parallelism."""
 
 
 # -- Pods -------------------------------------------------------------------------------------------------------------
@@ -150,7 +154,9 @@ class PodView(msgspec.Struct, frozen=True, gc=False):
         return msgspec.structs.replace(self, metadata=msgspec.structs.replace(self.metadata, finalizers=kept))
 
 
+@lru_cache(maxsize=INDEXES_MAX)
 def _count(text: str) -> int | None:
+    """The number, if it is one. Remembered, because each look asks for each Pod's index several times."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= INDEX_DIGITS_MAX else None
 
 

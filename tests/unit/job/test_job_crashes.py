@@ -39,6 +39,18 @@ def odd_indexes_fail_once(world: JobWorld) -> Callable[[dict[str, Any]], str]:
     return outcome
 
 
+def only_the_leader_ends(pod: dict[str, Any]) -> str:
+    """Index 0 succeeds; the others run until they are stopped."""
+    if pod["metadata"].get("deletionTimestamp"):
+        return "Failed"
+    return "Succeeded" if pod["metadata"]["annotations"][INDEX] == "0" else ""
+
+
+def the_second_index_fails(pod: dict[str, Any]) -> str:
+    """Index 1 fails; the others run until they are stopped."""
+    return "Failed" if pod["metadata"].get("deletionTimestamp") or pod["metadata"]["annotations"][INDEX] == "1" else ""
+
+
 def always_fails(pod: dict[str, Any]) -> str:
     return "Failed"
 
@@ -71,14 +83,18 @@ SCENARIOS: dict[str, tuple[dict[str, Any], Callable[[JobWorld], Callable[[dict[s
         },
         odd_indexes_fail_once,
     ),
+    "one fails, the others run": (
+        {"completions": 3, "parallelism": 3, "completionMode": "Indexed", "backoffLimit": 0},
+        lambda _world: the_second_index_fails,
+    ),
     "success policy": (
         {
             "completions": 3,
-            "parallelism": 1,
+            "parallelism": 3,
             "completionMode": "Indexed",
             "successPolicy": {"rules": [{"succeededIndexes": "0"}]},
         },
-        lambda _world: always_succeeds,
+        lambda _world: only_the_leader_ends,
     ),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from job_builders import NOW, job, pod
 from reconcile import Object
 from reconcile.model.object import from_plain
 from reconcile_job.plan.backoff import BackoffRecord
-from reconcile_job.plan.batch import hold_seconds
+from reconcile_job.plan.batch import hold_seconds, pause_seconds
 from reconcile_job.plan.claims import Claim, claim, selector_of
 from reconcile_job.plan.manage import manage, wanted_active
 from reconcile_job.plan.options import FINALIZER, Options
@@ -229,7 +230,15 @@ def test_which_jobs_are_served(options, managed_by, serves):
 )
 def test_a_busy_job_is_written_once_a_second(written, under_way, waiting, hold):
     """At once where nothing was written lately, nothing is under way, much is waiting, or the clock went back."""
-    from datetime import timedelta
-
     before = None if written is None else NOW + timedelta(seconds=written)
     assert hold_seconds(before, NOW, under_way=under_way, waiting=waiting) == hold
+
+
+@pytest.mark.parametrize(
+    ("looked", "pods", "pause"),
+    [(None, 10_000, 0), (0, 999, 0), (0, 10_000, 0.35), (-0.1, 10_000, 0.25), (-1, 10_000, 0), (5, 10_000, 0)],
+)
+def test_a_big_job_is_not_looked_at_all_the_time(looked, pods, pause):
+    """A tenth of a core for one Job at most; small ones are never put off."""
+    before = None if looked is None else NOW + timedelta(seconds=looked)
+    assert pause_seconds(before, NOW, pods=pods) == pytest.approx(pause)
