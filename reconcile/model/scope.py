@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import attrs
 
 from reconcile.errors import UsageError
 
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+"""A DNS label (RFC 1123), as the API server asks of namespaces. A list in any other is answered with nothing."""
+
 
 def _sorted_set(names: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(names, str):
+        raise UsageError(f"Scope.namespaces is the text {names!r}: want several names, such as ({names!r},)")
     return tuple(sorted(set(names)))
 
 
@@ -24,6 +30,11 @@ class Scope:
             raise UsageError(
                 f"Scope.namespaces is {self.namespaces!r}: an empty name; for all namespaces give none at all"
             )
+        for name in self.namespaces:
+            if not _NAMESPACE.fullmatch(name):
+                raise UsageError(
+                    f"Scope.namespaces: {name!r} is not a namespace (at most 63 lower-case letters, digits or '-')"
+                )
 
     def covers(self, namespace: str) -> bool:
         """Whether objects of that namespace are watched (cluster-scoped objects, ``""``, only by an unbounded one)."""
