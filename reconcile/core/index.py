@@ -20,7 +20,8 @@ from reconcile.model.object import Object
 from reconcile.model.owner import controller_of
 
 IndexFunction: TypeAlias = Callable[[Object], Iterable[str]]
-"""The values under which an object is found. Called once for each version of each object."""
+"""The values under which an object is found (several, so not a single text). Called once for each version of each
+object."""
 
 IndexFault: TypeAlias = Callable[[str, ObjectKey, Exception], None]
 """Hears of an index function that raised: the index, the object, the exception."""
@@ -87,10 +88,16 @@ class NamedIndex:
         if new is None:
             return ()
         try:
-            return tuple(dict.fromkeys(self.function(new)))
+            return _distinct(self.function(new))
         except Exception as error:  # noqa: BLE001  user code on one object must not stop the cache
             self.on_fault(self.name, key, error)
             return ()
+
+
+def _distinct(values: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(values, str):
+        raise UsageError(f"an index function returned the text {values!r}: want several values, such as ({values!r},)")
+    return tuple(dict.fromkeys(values))
 
 
 @attrs.define
@@ -108,6 +115,10 @@ class Indexes:
         for key, obj in objects.items():
             index.update(key, obj)
         self._named[name] = index
+
+    def __contains__(self, name: str) -> bool:
+        """Whether the named index was declared."""
+        return name in self._named
 
     def update(self, key: ObjectKey, old: Object | None, new: Object | None) -> None:
         """The object under ``key`` was ``old`` and is ``new``."""

@@ -240,6 +240,9 @@ class Store:
 
     def promote(self, partition: str, table: Table) -> None:
         """Put a whole new table in the place of a partition's."""
+        for name, function in self._functions.items():
+            if name not in table.indexes:  # declared while the list was under way
+                table.indexes.declare(name, function, table.objects)
         table.ignored += self._tables[partition].ignored
         self._tables[partition] = table
 

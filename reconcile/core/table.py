@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, TypeAlias, assert_never
 
 from reconcile.core.index import Indexes, IndexFunction
+from reconcile.errors import UsageError
 from reconcile.model.delta import Delta
 from reconcile.model.key import ObjectKey
 from reconcile.model.object import Object
@@ -105,7 +106,7 @@ class Table:
                 return
         if self.transform is not None:
             try:
-                obj = self.transform(obj)
+                obj = _same_object(obj, self.transform(obj))
             except Exception as error:  # noqa: BLE001  user code on one object must not stop the cache
                 self._isolate(key, f"transform raised {type(error).__name__}: {error}")
                 return
@@ -151,3 +152,13 @@ class Table:
         if key.name:  # else nobody can tell whose bytes these were
             self.quarantined[key] = reason
         self._listener.quarantined(key, reason)
+
+
+def _same_object(before: Object, after: Object) -> Object:
+    """What a transform made of an object. Raises UsageError where it is another object, or none."""
+    if not isinstance(after, Object):
+        raise UsageError(f"it returned {type(after).__name__}: want the Object, changed or not")
+    identities = [(obj.key, obj.uid, obj.resource_version) for obj in (before, after)]
+    if identities[0] != identities[1]:
+        raise UsageError(f"it made {after!r} of {before!r}: key, uid and version must stay")
+    return after

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -320,4 +320,48 @@ def test_bytes_follow_what_is_stored() -> None:
     assert store.table("").bytes_raw == 50
     store.apply([Deleted(pod("a", 3))])
     assert store.bytes_cached == empty == 0
+    store.check()
+
+
+def test_an_index_declared_while_a_list_is_under_way_is_there_when_the_list_is_whole() -> None:
+    """The new table was begun without it."""
+    store = Store()
+    replacement = store.replace()
+    replacement.add([pod("a", 1)])
+    store.declare_index("name", lambda obj: [obj.name])
+    list(replacement.promote("1"))
+    assert [obj.name for obj in store.indexed("name", "a")] == ["a"]
+    store.check()
+
+
+def test_an_index_function_that_returns_one_text_is_reported() -> None:
+    """Its letters are not what was meant."""
+    faults: list[str] = []
+
+    class Ear(Deaf):
+        def not_indexed(self, index: str, key: ObjectKey, error: Exception, /) -> None:
+            faults.append(f"{index} {key}: {error}")
+
+    store = Store(indexes={"name": lambda obj: obj.name}, listener=Ear())
+    store.apply([Upserted(pod("abc", 1))])
+    assert store.indexed("name", "a") == ()
+    assert len(faults) == 1
+    assert "want several values, such as ('abc',)" in faults[0]
+
+
+@pytest.mark.parametrize(
+    ("transform", "reason"),
+    [
+        (lambda _obj: None, "returned NoneType"),
+        (lambda obj: obj.with_metadata(name="other"), "key, uid and version must stay"),
+        (lambda obj: obj.with_metadata(resource_version="9"), "key, uid and version must stay"),
+    ],
+    ids=["none", "another key", "another version"],
+)
+def test_a_transform_that_gives_no_such_object_costs_only_that_object(transform: Any, reason: str) -> None:
+    """It is quarantined with the reason; the store stays whole."""
+    store = Store(transform=lambda obj: transform(obj) if obj.name == "a" else obj)
+    deltas = store.apply([Upserted(pod("a", 1)), Upserted(pod("b", 2))])
+    assert shape(deltas) == [("b", None, "2")]
+    assert reason in store.quarantined[ObjectKey("default", "a")]
     store.check()
