@@ -1,7 +1,8 @@
 """Source: joins an informer to a queue. Changes → predicate → keys → queue, in one plain call.
 
 User code that raises on one object costs that object a needless or a missed wake-up, and is reported; the others go on.
-A predicate that raises lets the change pass, because a needless reconcile does no harm and a missing one may.
+A predicate that raises lets the change pass, because a needless reconcile does no harm and a missing one may. A resync
+passes every predicate: it is asked for because nothing changes here, though something may have outside.
 """
 
 from __future__ import annotations
@@ -56,11 +57,12 @@ class Source:
         add, enqueue, predicate = self._add, self._enqueue, self._predicate
         low = self.informer.in_initial_sync
         for delta in deltas:
-            if predicate is not None and not self._passes(predicate, delta):
+            is_resync = delta.old is not None and delta.old is delta.new
+            if predicate is not None and not is_resync and not self._passes(predicate, delta):
                 continue
             try:
                 keys = enqueue(delta)
-                if low or delta.old is delta.new:
+                if low or is_resync:
                     for key in keys:
                         add(key, priority=PRIORITY_LOW)
                 else:

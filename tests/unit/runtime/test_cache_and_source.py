@@ -12,6 +12,7 @@ from informer_conversation import (
     Facts,
     VirtualClock,
     added,
+    bookmark,
     client_of,
     deleted,
     modified,
@@ -197,6 +198,24 @@ def test_a_predicate_keeps_changes_out() -> None:
     """Only what it lets pass is enqueued."""
     queue, _ = feed({"predicate": labels_changed}, modified(pod("a", 11)), modified(pod("a", 12, labels={"x": "y"})))
     assert queue.keys == [("a", PRIORITY_LOW), ("a", 0)]
+
+
+def test_a_resync_passes_every_predicate() -> None:
+    """It is asked for because nothing changes in the cluster, so a predicate over changes must not swallow it."""
+
+    async def main() -> list[tuple[str, int]]:
+        queue = Queue()
+        quiet = stream(60, bookmark(10), 60, bookmark(10), HOLD)
+        server = Conversation([("LIST", page(10, pod("a", 1))), ("WATCH 10", quiet)])
+        informer = Informer(client_of(server), PODS, clock=VirtualClock(), resync_seconds=50.0)
+        Source(informer, itself, queue, predicate=labels_changed).start()
+        async with anyio.create_task_group() as group:
+            group.start_soon(informer.run)
+            await settled(lambda: len(queue.keys) == 3, "two resyncs")
+            group.cancel_scope.cancel()
+        return queue.keys
+
+    assert run_virtual(main) == [("a", PRIORITY_LOW)] * 3
 
 
 def test_a_predicate_that_raises_lets_pass(caplog: pytest.LogCaptureFixture) -> None:
