@@ -89,7 +89,8 @@ class JobWorld:
             },
             "status": {},
         }
-        self.completions = spec.get("completions")
+        self.keeps_counts = True
+        """Whether no Pod was stopped before its time: its annotations, and so its index's failures, go with it."""
         self.template = copy.deepcopy(self.job["spec"]["template"])
         self.reconciler = JobReconciler(self.options)
         self.requeue: float | None = None
@@ -202,6 +203,7 @@ class JobWorld:
 
     def edit_job(self, **spec: Any) -> None:
         assert self.job is not None
+        self.keeps_counts = False
         self.job["spec"].update(spec)
         self._touch(self.job)
 
@@ -361,7 +363,7 @@ class JobWorld:
                 or meta["labels"]["batch.kubernetes.io/job-completion-index"] != index
             ):
                 self.broken.append("J8: index, label and hostname disagree")
-            if spec.get("backoffLimitPerIndex") is not None and spec["completions"] == self.completions:
+            if spec.get("backoffLimitPerIndex") is not None and self.keeps_counts:
                 said = int(meta["annotations"]["batch.kubernetes.io/job-index-failure-count"])
                 known = sum(
                     one["metadata"]["uid"] in self.counted_failed
