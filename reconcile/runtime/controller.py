@@ -200,9 +200,9 @@ class Controller:
         return True
 
     def _version_of(self, floor: Floor) -> int | None:
-        """How far the slowest informer that covers the written object has seen; None where none covers it."""
+        """How far the slowest informer that will hear of the write has seen; None where none will."""
         versions = [
-            informer.version_of(floor.target.namespace, floor.labels)
+            informer.version_for(floor.target, floor.uid, floor.labels)
             for informer in self._by_resource.get(floor.resource, ())
         ]
         return min((version for version in versions if version is not None), default=None)

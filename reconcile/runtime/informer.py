@@ -181,8 +181,19 @@ class Informer:
 
         0 before the first full state; None where such an object is not covered, or versions cannot be compared.
         """
-        if not self.covers(namespace, labels):
-            return None
+        return self._version_in(namespace) if self.covers(namespace, labels) else None
+
+    def version_for(self, target: ObjectKey, uid: str, labels: Mapping[str, str]) -> int | None:
+        """As ``version_of``, of one written object: one that is cached is heard of again, whatever the selectors say.
+
+        Of its change if they still admit it, else of its departure.
+        """
+        cached = self._store.get(target)
+        if cached is not None and cached.uid == uid:
+            return self._version_in(target.namespace)
+        return self.version_of(target.namespace, labels)
+
+    def _version_in(self, namespace: str) -> int | None:
         reflector = self._reflectors.get("") or self._reflectors[namespace]
         return reflector.version
 

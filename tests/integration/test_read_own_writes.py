@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from fault_proxy import FaultProxy
 
-from reconcile import App, Client, Context, Kind, MergePatch, Object, ObjectKey, RunOptions, connect
+from reconcile import App, Builder, Client, Context, Kind, MergePatch, Object, ObjectKey, Request, RunOptions, connect
 from reconcile.client import writes
+from reconcile.client.config import load_config
 from reconcile.model.object import from_plain
 from reconcile.model.write import Applied
 from reconcile.testing.envtest import ControlPlane
@@ -130,3 +131,27 @@ async def test_a_lost_answer_is_asked_again_before_the_key_runs(control_plane: C
             assert lost, "the fault did not happen"
             assert await children(client, namespace) == 1
             assert proxy.count("POST", "/secrets") == 2, "sent once, and once more to learn what became of it"
+
+
+@pytest.mark.asyncio
+async def test_writes_to_objects_under_a_field_selector_cost_no_wait(
+    control_plane: ControlPlane, namespace: str
+) -> None:
+    """Whether the selector admits an object is the server's knowledge, but one that is cached is heard of again."""
+    runs: list[str] = []
+
+    async def touch_once(request: Request, ctx: Context) -> None:
+        parent = ctx.get(CONFIG_MAP, request.name)
+        assert parent is not None
+        runs.append(parent.resource_version)
+        if len(runs) == 1:
+            await ctx.patch(parent, MergePatch({"data": {"touched": "yes"}}))
+
+    app = App("under-fields")
+    app.add(Builder.for_(CONFIG_MAP, fields="metadata.name=parent").options(settle_seconds_max=300.0).build(touch_once))
+    async with connect(load_config(control_plane.admin_kubeconfig)) as client:
+        await make_parent(client, namespace)
+        async with app.running(client=client, options=RunOptions(namespaces=(namespace,))) as manager:
+            await eventually(lambda: len(runs) >= 2)
+            assert manager.controllers[0].freshness.statistics().timeouts_total == 0
+            assert runs[0] != runs[1], "the second run saw the write of the first"

@@ -673,6 +673,16 @@ def test_several_namespaces_are_watched_one_by_one_into_one_store() -> None:
     assert [str(obj.key) for obj in run.informer.store.list("green")] == ["green/a", "green/b"]
 
 
+def test_an_object_that_is_cached_is_heard_of_whatever_the_selectors_say() -> None:
+    """Whether a field selector admits an object cannot be told here, but of one that it did admit the server tells."""
+    run = converse([("LIST", page(10, pod("a", 1))), ("WATCH 10", stream(HOLD))], field_selector="spec.nodeName=a")
+    cached = run.informer.store.list()[0]
+    assert run.informer.version_of("default", {}) is None
+    assert run.informer.version_for(cached.key, cached.uid, {}) == 10
+    assert run.informer.version_for(cached.key, "uid-of-a-namesake", {}) is None
+    assert run.informer.version_for(ObjectKey("default", "b"), cached.uid, {}) is None
+
+
 def test_an_informer_covers_what_its_selectors_certainly_admit() -> None:
     """A label selector is decided here; a field selector only the server can decide, so nothing is claimed."""
 
