@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import inspect
 import signal
 import types
 import typing
@@ -26,6 +27,7 @@ from reconcile.instrumentation.hooks import Hook, Hooks
 from reconcile.manager import Manager, RunOptions
 from reconcile.model.object import Object
 from reconcile.model.resource import Kind
+from reconcile.model.selector import LabelSelector
 from reconcile.reconciler import Context, Request, Returned
 from reconcile.runtime.clock import SYSTEM_CLOCK, Clock
 from reconcile.runtime.declaration import Declaration
@@ -52,13 +54,14 @@ class _FunctionReconciler(Generic[T]):
     """Adapts ``f(obj, ctx)`` to the contract ``(Request, Context)``."""
 
     kind: Kind
+    selector: LabelSelector
     function: Function[Any]
     decode_as: type[Any]
     wants_missing: bool
 
     async def __call__(self, request: Request, context: Context, /) -> Returned:
         obj = context.get(self.kind, request.name)
-        if obj is None:
+        if obj is None or not self.selector.matches(obj.labels):  # another watch of the kind may hold it all the same
             return await self.function(None, context) if self.wants_missing else None
         try:
             value = obj.to_dict() if self.decode_as is dict else obj.decode(self.decode_as)
@@ -148,7 +151,9 @@ class App:
             if where is not None:
                 builder = builder.where(where)
             decode_as, wants_missing = _object_type(function)
-            reconciler = _FunctionReconciler[T](builder.kind, function, decode_as, wants_missing)
+            reconciler = _FunctionReconciler[T](
+                builder.kind, LabelSelector.parse(labels), function, decode_as, wants_missing
+            )
             declaration = builder.options(**options).build(reconciler)
             self.add(declaration)
             return DeclaredController(declaration, function)
@@ -274,21 +279,27 @@ def run_in_loop(main: Callable[[], Awaitable[None]]) -> None:
 def _object_type(function: Callable[..., Any]) -> tuple[type[Any], bool]:
     """How the first parameter wants its object, and whether it takes None."""
     label = getattr(function, "__qualname__", repr(function))
-    code = getattr(function, "__code__", None)
-    if code is None or code.co_argcount < 2:
+    plain = inspect.unwrap(function)
+    if not inspect.isroutine(plain) or not inspect.iscoroutinefunction(plain):
         raise UsageError(f"{label}: want 'async def f(obj, ctx)'")
+    signature = inspect.signature(plain)
+    try:
+        signature.bind(None, None)
+    except TypeError as error:
+        raise UsageError(f"{label}{signature}: want 'async def f(obj, ctx)': {error}") from error
+    first = next(iter(signature.parameters))
     try:
         hints = typing.get_type_hints(function)
     except NameError as error:
         raise UsageError(
-            f"{label}: the annotation of {code.co_varnames[0]!r} cannot be resolved ({error}); define the class at "
+            f"{label}: the annotation of {first!r} cannot be resolved ({error}); define the class at "
             f"module level, before the function"
         ) from error
-    hint = hints.get(code.co_varnames[0], Object)
+    hint = hints.get(first, Object)
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         members = [member for member in typing.get_args(hint) if member is not type(None)]
         if len(members) != 1 or len(members) == len(typing.get_args(hint)):
-            raise UsageError(f"{label}: {code.co_varnames[0]!r} is annotated {hint}; want a class, or class | None")
+            raise UsageError(f"{label}: {first!r} is annotated {hint}; want a class, or class | None")
         return _plain_type(members[0]), True
     return _plain_type(hint), False
 

@@ -30,7 +30,7 @@ from reconcile.runtime.cache import Cache
 from reconcile.runtime.clock import Clock
 from reconcile.runtime.context import OpenGate, WriteGate
 from reconcile.runtime.controller import Controller
-from reconcile.runtime.declaration import Declaration, IndexFunction, Watch
+from reconcile.runtime.declaration import Declaration, IndexFunction, Watch, check_seconds, check_workers
 from reconcile.runtime.health import Health
 from reconcile.runtime.informer import Informer
 from reconcile.runtime.leader_election import LeaderElectionConfig, LeaderElector
@@ -75,6 +75,14 @@ class RunOptions:
     drain_seconds: float = DRAIN_SECONDS
     health_bind_address: str | None = None
     metrics_bind_address: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if isinstance(self.namespaces, str):
+            raise UsageError(f"RunOptions.namespaces={self.namespaces!r}: want a tuple of names, or () for all")
+        if self.workers is not None:
+            check_workers("RunOptions.workers", self.workers)
+        check_seconds("RunOptions.sync_seconds_max", self.sync_seconds_max)
+        check_seconds("RunOptions.drain_seconds", self.drain_seconds)
 
 
 @attrs.frozen
@@ -350,8 +358,9 @@ class Manager:
                 if self._stop.is_set():
                     return
                 delay = backoff.delay(self._clock.monotonic(), self._clock.random())
-                self._failed[controller.name] = f"{type(error).__name__}: {error}"
-                self._hooks.emit(ComponentFailed(f"controller {controller.name}", repr(error), delay))
+                cause = _first(error) if isinstance(error, BaseExceptionGroup) else error
+                text = self._failed[controller.name] = f"{type(cause).__name__}: {cause}"
+                self._hooks.emit(ComponentFailed(f"controller {controller.name}", text, delay))
                 _log.exception("controller %s failed; it starts again in %.1f s", controller.name, delay)
                 await self._clock.sleep(delay)
                 self._failed.pop(controller.name, None)

@@ -121,15 +121,15 @@ class Controller:
         return self._active == 0
 
     def shut_down(self) -> None:
-        """Take no more keys; those being reconciled may finish."""
+        """Take no more keys and drop those that wait; those being reconciled may finish."""
         self.queue.shut_down()
 
     async def drained(self) -> None:
-        """Until no worker has a key and none is ready."""
+        """After ``shut_down``: until no worker has a key."""
         await self.queue.drained()
 
     async def run(self) -> None:
-        """Work until ``shut_down`` and the queue is drained, or until cancelled."""
+        """Work until ``shut_down`` and the last worker has finished, or until cancelled."""
         if not self._connected:
             self._connected = True
             for source in self._sources:
@@ -153,6 +153,9 @@ class Controller:
             try:
                 if await self._settled(key) and not self._must_wait(key):
                     await self._reconcile(key)
+            except BaseException:
+                self.queue.add_rate_limited(key)  # this worker ends, perhaps by another's fault; the key has not run
+                raise
             finally:
                 self._active -= 1
                 self.queue.done(key)
@@ -245,7 +248,7 @@ class Controller:
         try:
             with anyio.move_on_after(options.timeout_seconds):
                 ended = await self._declaration.reconciler(context.request, context)
-        except (KeyboardInterrupt, SystemExit):
+        except KeyboardInterrupt:
             raise
         except anyio.get_cancelled_exc_class() as error:
             await anyio.lowlevel.checkpoint_if_cancelled()  # raises where it is this worker that is cancelled
@@ -253,6 +256,8 @@ class Controller:
         except BaseException as error:  # noqa: BLE001  whatever it raises is this key's failure and nobody else's
             ended = error
         decision = decide(ended)
+        if isinstance(decision, Done | RequeueAfter | Terminal) and self.freshness.unknown(key):
+            decision = Settle("the function went on although a write's answer was lost or its wait was cancelled")
         delay = self._follow(key, decision)
         if not isinstance(decision, Done | RequeueAfter | Drop):
             self._say(context, decision, ended, delay, is_first=self.queue.num_requeues(key) <= 1)

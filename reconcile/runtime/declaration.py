@@ -30,6 +30,19 @@ SETTLE_SECONDS_MAX = 15.0
 """How long a key waits at most for the cache to show its own writes. etcd's progress bookmarks come at least that often
 where the API server is healthy; after it the key runs on what there is, and the wait is counted as timed out."""
 
+
+def check_workers(what: str, value: Any) -> None:
+    """Raises UsageError unless ``value`` can be a number of workers."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UsageError(f"{what}={value!r}: want a whole number above zero")
+
+
+def check_seconds(what: str, value: Any) -> None:
+    """Raises UsageError unless ``value`` is a length of time."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise UsageError(f"{what}={value!r}: want a finite number of seconds above zero")
+
+
 IndexFunction = Callable[[Object], Iterable[str]]
 
 
@@ -78,21 +91,15 @@ class Options:
     field_manager: str = ""
 
     def __attrs_post_init__(self) -> None:
-        self._positive("workers", self.workers)
-        self._positive("timeout_seconds", self.timeout_seconds)
-        self._positive("retry_seconds_min", self.retry_seconds_min)
+        check_workers("controller option workers", self.workers)
+        for name in ("timeout_seconds", "retry_seconds_min", "retry_seconds_max", "settle_seconds_max"):
+            check_seconds(f"controller option {name}", getattr(self, name))
+        if self.resync_seconds is not None:
+            check_seconds("controller option resync_seconds", self.resync_seconds)
         if self.retry_seconds_max < self.retry_seconds_min:
             raise UsageError(
                 f"retry_seconds_max={self.retry_seconds_max!r} is below retry_seconds_min={self.retry_seconds_min!r}"
             )
-        self._positive("settle_seconds_max", self.settle_seconds_max)
-        if self.resync_seconds is not None:
-            self._positive("resync_seconds", self.resync_seconds)
-
-    @staticmethod
-    def _positive(name: str, value: Any) -> None:
-        if not value > 0:
-            raise UsageError(f"controller option {name}={value!r}: want a number above zero")
 
 
 @attrs.frozen

@@ -226,6 +226,84 @@ async def test_a_controller_that_crashes_is_restarted_and_the_others_go_on(
 
 
 @pytest.mark.asyncio
+async def test_a_crash_loses_no_key_and_a_stop_does_not_wait_for_the_restart(
+    client: Client, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The keys that the workers had run after the restart, and readiness says what it died of."""
+    app = App("dying")
+    facts = Facts(app)
+    began: list[str] = []
+
+    @app.controller("v1/ConfigMap", labels="team=h", workers=2)
+    async def dying(obj: Object, ctx: Context) -> None:
+        began.append(obj.name)
+        if began == ["slow"]:
+            await anyio.sleep_forever()
+
+    settled = Controller._settled
+
+    async def dies(self: Controller, key: ObjectKey) -> bool:
+        if key.name == "fatal" and armed:
+            armed.clear()
+            raise OSError("its own fault")
+        return await settled(self, key)
+
+    armed = ["once"]
+    monkeypatch.setattr(Controller, "_settled", dies)
+    async with client:
+        async with app.running(client=client, options=RunOptions(namespaces=(namespace,))) as manager:
+            await make(client, namespace, "slow", team="h")
+            await eventually(lambda: began == ["slow"])
+            await make(client, namespace, "fatal", team="h")
+            await eventually(lambda: facts.of(ComponentFailed))
+            assert manager.health.failures("ready")["controllers"] == "dying: OSError: its own fault"
+            await eventually(lambda: sorted(began) == ["fatal", "slow", "slow"])
+            armed.append("again")
+            await touch(client, namespace, "fatal", "again")
+            await eventually(lambda: len(facts.of(ComponentFailed)) == 2)
+            stopped_at = time.monotonic()
+        assert time.monotonic() - stopped_at < 5
+
+
+@pytest.mark.asyncio
+async def test_a_lost_answer_is_asked_for_even_if_the_function_goes_on(client: Client, namespace: str) -> None:
+    """A cancelled write may have been executed: it is sent again until that is known, whatever the function returned."""
+    app = App("careless")
+    facts = Facts(app)
+
+    @app.controller("v1/ConfigMap", labels="team=i")
+    async def careless(obj: Object, ctx: Context) -> None:
+        if not facts.outcomes(obj.name):
+            with anyio.move_on_after(0):
+                await ctx.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "child"}})
+
+    async with client, app.running(client=client, options=RunOptions(namespaces=(namespace,))) as manager:
+        await make(client, namespace, "one", team="i")
+        await eventually(lambda: facts.outcomes("one")[-1:] == ["success"])
+        assert facts.outcomes("one") == ["error", "success"]
+        assert manager.controllers[0].freshness.statistics().unknown == 0
+        resource = await client.resource(CONFIG_MAP)
+        assert (await client.get(resource, ObjectKey(namespace, "child"))).name == "child"
+
+
+@pytest.mark.asyncio
+async def test_an_exit_in_a_reconcile_ends_neither_the_process_nor_the_worker(client: Client, namespace: str) -> None:
+    """A library that calls ``sys.exit`` is the key's failure, as any other."""
+    app = App("exiting")
+    facts = Facts(app)
+
+    @app.controller("v1/ConfigMap", labels="team=j", workers=1)
+    async def exiting(obj: Object, ctx: Context) -> None:
+        if obj.name == "bad":
+            raise SystemExit(3)
+
+    async with client, app.running(client=client, options=RunOptions(namespaces=(namespace,))):
+        await make(client, namespace, "bad", "good", team="j")
+        await eventually(lambda: facts.outcomes("good") and len(facts.outcomes("bad")) >= 2)
+    assert set(facts.outcomes("bad")) == {"panic"}
+
+
+@pytest.mark.asyncio
 async def test_a_stop_lets_running_reconciles_end(client: Client, namespace: str) -> None:
     """Within the bound what runs may finish; its writes are not cut."""
     app = App("draining")
@@ -244,6 +322,30 @@ async def test_a_stop_lets_running_reconciles_end(client: Client, namespace: str
             manager.stop()
             await manager.wait_stopped()
         assert ended == ["one"]
+
+
+@pytest.mark.asyncio
+async def test_a_stop_does_not_wait_for_a_backlog(client: Client, namespace: str) -> None:
+    """What runs may end; keys that wait are the next process's, which lists everything anew."""
+    app = App("laden")
+    began: list[str] = []
+    go_on = anyio.Event()
+
+    @app.controller("v1/ConfigMap", labels="team=k", workers=1)
+    async def laden(obj: Object, ctx: Context) -> None:
+        began.append(obj.name)
+        await go_on.wait()
+
+    async with client:
+        await make(client, namespace, *(f"key-{number}" for number in range(20)), team="k")
+        async with app.running(client=client, options=RunOptions(namespaces=(namespace,))) as manager:
+            await eventually(lambda: began)
+            assert manager.controllers[0].queue.statistics().depth == 19
+            manager.stop()
+            await eventually(lambda: manager.controllers[0].queue.is_shut_down)
+            go_on.set()
+            await manager.wait_stopped()
+    assert len(began) == 1
 
 
 @pytest.mark.asyncio

@@ -10,7 +10,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from reconcile import App, Builder, Context, Object, ObjectKey, TerminalError, UsageError, generation_changed
+from reconcile import (
+    App,
+    Builder,
+    Context,
+    Object,
+    ObjectKey,
+    RunOptions,
+    TerminalError,
+    UsageError,
+    generation_changed,
+)
 from reconcile.reconciler import Request
 from reconcile.testing.context import RecordingContext
 
@@ -69,7 +79,14 @@ async def _done() -> None:
         (lambda: Builder.for_("v1/Pod").owns("x/y/z/v1/Pod"), "x/y/z/v1/Pod"),
         (lambda: Builder.for_("v1/Pod").options(wrokers=3), "no option 'wrokers'"),
         (lambda: Builder.for_("v1/Pod").options(workers=0), "workers=0"),
+        (lambda: Builder.for_("v1/Pod").options(workers=2.5), "workers=2.5: want a whole number"),
+        (lambda: Builder.for_("v1/Pod").options(workers="4"), "workers='4'"),
         (lambda: Builder.for_("v1/Pod").options(timeout_seconds=-1), "timeout_seconds=-1"),
+        (lambda: Builder.for_("v1/Pod").options(resync_seconds="60"), "resync_seconds='60'"),
+        (lambda: Builder.for_("v1/Pod").options(retry_seconds_max=float("inf")), "retry_seconds_max=inf"),
+        (lambda: RunOptions(workers=-1), "RunOptions.workers=-1"),
+        (lambda: RunOptions(namespaces="default"), "RunOptions.namespaces='default': want a tuple"),  # type: ignore[arg-type]  the mistake
+        (lambda: RunOptions(drain_seconds=-1), "RunOptions.drain_seconds=-1"),
     ],
 )
 def test_a_wrong_declaration_names_what_is_wrong(make: Any, says: str) -> None:
@@ -126,6 +143,35 @@ async def test_a_missing_object_reaches_the_function_only_if_it_asks() -> None:
     for one in (present, either):
         await one.declaration.reconciler(context.request, context)
     assert seen == [None]
+
+
+@pytest.mark.asyncio
+async def test_an_object_without_the_label_is_missing_though_another_watch_holds_it() -> None:
+    """``labels`` says what the function is given, whatever else of its kind is cached for ``owns``."""
+    app = App("labelled")
+    seen: list[object] = []
+
+    @app.controller("v1/ConfigMap", labels="hello", owns=["v1/ConfigMap"])
+    async def greet(obj: Object | None, ctx: Context) -> None:
+        seen.append(obj and obj.name)
+
+    for labels in ({"hello": "World"}, {}):
+        metadata = {"name": "one", "namespace": "default", "labels": labels}
+        context = RecordingContext({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+        await greet.declaration.reconciler(context.request, context)
+    assert seen == ["one", None]
+
+
+def test_what_is_no_async_function_of_two_is_refused_at_declaration() -> None:
+    """Each would fail at its first reconcile, and for ever."""
+
+    def plain(obj: Object, ctx: Context) -> None: ...
+
+    async def three(obj: Object, ctx: Context, extra: int) -> None: ...
+
+    for number, wrong in enumerate((plain, three, lambda obj, ctx: None, object())):
+        with pytest.raises(UsageError, match="want 'async def f"):
+            App("wrong").controller("v1/ConfigMap", name=f"wrong-{number}")(wrong)  # type: ignore[arg-type]  the mistake
 
 
 @pytest.mark.asyncio
