@@ -148,9 +148,13 @@ class Context(Protocol):
         *,
         subresource: str = "",
         uid: bool = True,
-        resource_version: bool = False,
+        resource_version: bool | None = None,
     ) -> Object:
-        """Patch ``obj``; with preconditions on its uid and, where asked, its resourceVersion."""
+        """Patch ``obj``; with preconditions on its uid and, where asked, its resourceVersion.
+
+        Unless told otherwise a JSONPatch has the latter too: sent again after a lost answer, an operation that counts
+        positions (append to a list, remove its first item) would be done twice.
+        """
         ...
 
     async def patch_status(self, status: Any, obj: Object | None = None) -> Object:

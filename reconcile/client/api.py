@@ -281,9 +281,10 @@ class Client:
     async def resolve(self, write: Write, *, gate: Callable[[], None] | None = None) -> Outcome:
         """Ask again what became of a write whose answer was lost, by sending the identical request.
 
-        Names are fixed and preconditions part of the request, so that a second execution changes nothing. Then:
-        a delete that finds nothing, or another object, has been done; a create that finds its name taken has
-        been done if what stands there has the same controller.
+        Names are fixed and preconditions part of the request, so that a second execution changes nothing (of a JSON
+        patch that counts positions only with a precondition on the version). Then: a delete that finds nothing, or
+        another object, has been done; a create that finds its name taken has been done if what stands there has the
+        same controller.
 
         Raises:
             TransportError: as ``send``.

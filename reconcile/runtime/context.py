@@ -19,7 +19,7 @@ from reconcile.errors import NotFoundError, TransportError, UnknownOutcomeError,
 from reconcile.model.key import ObjectKey
 from reconcile.model.object import Object, from_plain
 from reconcile.model.owner import controller_reference
-from reconcile.model.patch import ApplyPatch, Patch
+from reconcile.model.patch import ApplyPatch, JSONPatch, Patch
 from reconcile.model.resource import Kind, Resource
 from reconcile.model.selector import LabelSelector
 from reconcile.model.write import Applied, Outcome, Refused, Unknown, Write
@@ -198,8 +198,9 @@ class ReconcileContext:
         *,
         subresource: str = "",
         uid: bool = True,
-        resource_version: bool = False,
+        resource_version: bool | None = None,
     ) -> Object:
+        with_version = isinstance(patch, JSONPatch) if resource_version is None else resource_version
         resource = await self._around.client.resource(obj.kind)
         return await self._write_object(
             writes.patch(
@@ -208,7 +209,7 @@ class ReconcileContext:
                 patch,
                 subresource=subresource,
                 uid=obj.uid if uid else "",
-                resource_version=obj.resource_version if resource_version else "",
+                resource_version=obj.resource_version if with_version else "",
                 field_manager=self._around.field_manager,
             )
         )

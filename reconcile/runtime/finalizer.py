@@ -15,6 +15,7 @@ from reconcile.core import finalizer as rules
 from reconcile.core.finalizer import Step
 from reconcile.errors import NotFoundError
 from reconcile.model.object import Object
+from reconcile.model.patch import JSONPatch
 from reconcile.reconciler import Context, Returned
 
 
@@ -51,7 +52,7 @@ async def finalize(
     step = rules.next_step(obj, name)
     match step:
         case Step.ADD:
-            return await apply(await ctx.patch(obj, rules.adding(obj, name)))
+            return await apply(await _patch(ctx, obj, rules.adding(obj, name)))
         case Step.APPLY:
             return await apply(obj)
         case Step.CLEANUP:
@@ -67,6 +68,11 @@ async def finalize(
 
 async def _remove(ctx: Context, obj: Object, name: str) -> None:
     try:
-        await ctx.patch(obj, rules.removing(obj, name))
+        await _patch(ctx, obj, rules.removing(obj, name))
     except NotFoundError:
         ctx.log.debug("%s is gone already", obj)
+
+
+async def _patch(ctx: Context, obj: Object, patch: JSONPatch) -> Object:
+    """Without the version: the patch tests the list itself, and ``cleanup`` may well have written to the object."""
+    return await ctx.patch(obj, patch, resource_version=False)

@@ -138,7 +138,13 @@ class RecordingContext:
         return self._record("apply", self._complete(obj, owned=owned), subresource=subresource)
 
     async def patch(
-        self, obj: Object, patch: Patch, *, subresource: str = "", uid: bool = True, resource_version: bool = False
+        self,
+        obj: Object,
+        patch: Patch,
+        *,
+        subresource: str = "",
+        uid: bool = True,
+        resource_version: bool | None = None,
     ) -> Object:
         del uid, resource_version
         return self._record("patch", obj, patch=patch, subresource=subresource)

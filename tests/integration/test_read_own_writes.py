@@ -8,7 +8,20 @@ from typing import Any
 import pytest
 from fault_proxy import FaultProxy
 
-from reconcile import App, Builder, Client, Context, Kind, MergePatch, Object, ObjectKey, Request, RunOptions, connect
+from reconcile import (
+    App,
+    Builder,
+    Client,
+    Context,
+    JSONPatch,
+    Kind,
+    MergePatch,
+    Object,
+    ObjectKey,
+    Request,
+    RunOptions,
+    connect,
+)
 from reconcile.client import writes
 from reconcile.client.config import load_config
 from reconcile.model.object import from_plain
@@ -155,3 +168,40 @@ async def test_writes_to_objects_under_a_field_selector_cost_no_wait(
             await eventually(lambda: len(runs) >= 2)
             assert manager.controllers[0].freshness.statistics().timeouts_total == 0
             assert runs[0] != runs[1], "the second run saw the write of the first"
+
+
+@pytest.mark.asyncio
+async def test_an_append_whose_answer_was_lost_is_done_once(control_plane: ControlPlane, namespace: str) -> None:
+    """A JSON patch carries the version unless told otherwise, so the identical request is refused the second time."""
+    lost: list[str] = []
+
+    def lose_first_patch(request: Any) -> bool:
+        if request.method == "PATCH" and not lost:
+            lost.append(request.path)
+            return True
+        return False
+
+    app = App("append")
+
+    @app.controller("discovery.k8s.io/v1/EndpointSlice")
+    async def append(obj: Object, ctx: Context) -> None:
+        if len(obj.field("endpoints")) == 1:
+            second = {"addresses": ["10.0.0.2"]}
+            await ctx.patch(obj, JSONPatch(({"op": "add", "path": "/endpoints/-", "value": second},)))
+
+    async with FaultProxy(control_plane) as proxy, connect(proxy.config) as client:
+        slices = await client.resource(Kind.parse("discovery.k8s.io/v1/EndpointSlice"))
+        body = {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {"name": "slice", "namespace": namespace},
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": ["10.0.0.1"]}],
+        }
+        assert isinstance(await client.send(writes.create(slices, from_plain(body))), Applied)
+        proxy.lose_answer = lose_first_patch
+        async with app.running(client=client, options=RunOptions(namespaces=(namespace,))):
+            await eventually(lambda: proxy.count("PATCH", "/endpointslices/slice") >= 2)
+        assert lost, "the fault did not happen"
+        left = await client.get(slices, ObjectKey(namespace, "slice"))
+        assert len(left.field("endpoints")) == 2
