@@ -81,6 +81,43 @@ async def deleted(run: JobRun) -> None:
     await run.stripped()
 
 
+async def deleted_in_the_foreground(run: JobRun) -> None:
+    """Deleted half-way, in the foreground: the Job stays until its Pods are let go; those that run count as nothing."""
+    await run.start()
+    await run.create_job(completions=3, parallelism=2)
+    await run.counted(active=2)
+    await run.end(run.own()[0], "Succeeded")
+    await run.counted(active=2, succeeded=1)
+    await run.delete(JOB, run.name, propagation="Foreground")
+    await run.stripped()
+    await run.patch(JOB, run.name, {"metadata": {"finalizers": None}})
+    await run.until(lambda: run.job is None, "no Job")
+
+
+async def failed(run: JobRun) -> None:
+    """One failure past the limit: the Pods that run are deleted, and count as failed."""
+    await run.start()
+    await run.create_job(completions=4, parallelism=3, backoffLimit=0)
+    await run.counted(active=3)
+    await run.end(run.own()[0], "Succeeded")
+    await run.counted(active=3, succeeded=1)
+    await run.end(run.own()[1], "Failed")
+    await run.over()
+
+
+async def scaled_down(run: JobRun) -> None:
+    """Fewer in parallel: the surplus is deleted and counts as nothing; later it is made up for."""
+    await run.start()
+    await run.create_job(completions=2, parallelism=2)
+    await run.counted(active=2)
+    await run.patch(JOB, run.name, {"spec": {"parallelism": 1}})
+    await run.counted(active=1, terminating=0)
+    await run.end(run.active()[0], "Succeeded")
+    await run.counted(active=1, succeeded=1)
+    await run.end(run.active()[0], "Succeeded")
+    await run.over()
+
+
 async def suspended(run: JobRun) -> None:
     """Suspended while two Pods run, which count as nothing; resumed, and run anew."""
     await run.start()
@@ -126,6 +163,9 @@ TRACES: dict[str, Trace] = {
     "non-indexed": non_indexed,
     "indexed": indexed,
     "deleted": deleted,
+    "foreground": deleted_in_the_foreground,
+    "failed": failed,
+    "scaled-down": scaled_down,
     "suspended": suspended,
     "adopted": adopted,
 }

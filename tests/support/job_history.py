@@ -11,7 +11,8 @@ from typing import Any
 import attrs
 from audit import Audited
 
-COUNTERS = ("succeeded", "failed", "completedIndexes", "failedIndexes", "active", "terminating", "ready")
+COUNTERS = ("succeeded", "failed", "completedIndexes", "failedIndexes")
+GAUGES = ("active", "terminating", "ready")
 INDEX = "batch.kubernetes.io/job-completion-index"
 
 Json = dict[str, Any]
@@ -153,13 +154,11 @@ def last_job(history: History) -> Json | None:
 
 
 def outcome(history: History) -> Json:
-    """How the Job ended: what a fault must not change."""
+    """How the Job ended, or how it stood when it went: what a fault must not change."""
     job = last_job(history)
     if job is None:
-        return {"gone": True}
+        *_, status = (status_of(moment.job) for moment in moments(history) if moment.job is not None)
+        return {"gone": True, **{name: status.get(name) for name in COUNTERS}}
     status = status_of(job)
     conditions = [(one["type"], one["status"], one["reason"], one.get("message")) for one in status["conditions"]]
-    return {
-        **{name: status.get(name) for name in COUNTERS},
-        "conditions": conditions,
-    }
+    return {**{name: status.get(name) for name in (*COUNTERS, *GAUGES)}, "conditions": conditions}

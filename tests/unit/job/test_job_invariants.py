@@ -626,4 +626,8 @@ def test_how_a_job_ended_is_compared_whole() -> None:
     other.condition("SuccessCriteriaMet")
     assert outcome(plain().history()) == outcome(plain().history())
     assert outcome(plain().history()) != outcome(other.history())
-    assert outcome(deleted().history()) == {"gone": True}
+    assert outcome(deleted().history())["gone"]
+    counted = Story()
+    counted.count(counted.make("a"))
+    counted.tell("Job", "DELETED", counted.object)
+    assert outcome(counted.history())["succeeded"] == 1
