@@ -10,9 +10,6 @@ from reconcile.errors import DecodeError
 
 T = TypeVar("T")
 
-NESTING_MAX = 900
-"""Deeper documents are refused (CPython's own recursion bound is near 1 000; the API server allows 10 000)."""
-
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder()
 
@@ -55,8 +52,30 @@ def convert(value: Any, kind: type[T]) -> T:
 
 
 def to_plain(value: Any) -> Any:
-    """A Struct, attrs class, dataclass or container of them as dict, list, str and numbers."""
+    """A Struct, attrs class, dataclass or container of them as dict, list, str and numbers. Raises DecodeError.
+
+    What is None in a class is left out, since there it stands for a field that is not set; in a dict it stays.
+    """
     try:
-        return msgspec.to_builtins(value)
+        return _plain(value)
     except (TypeError, ValueError, msgspec.MsgspecError, RecursionError) as error:
         raise DecodeError(f"cannot turn {type(value).__name__} into plain values: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    kind = type(value)
+    if kind is dict:
+        return {name: _plain(item) for name, item in value.items()}
+    if kind is list or kind is tuple:
+        return [_plain(item) for item in value]
+    if value is None or kind is str:
+        return value
+    return _without_none(msgspec.to_builtins(value))
+
+
+def _without_none(plain: Any) -> Any:
+    if isinstance(plain, dict):
+        return {name: _without_none(item) for name, item in plain.items() if item is not None}
+    if isinstance(plain, list | tuple):
+        return [_without_none(item) for item in plain]
+    return plain
