@@ -120,6 +120,7 @@ class Failed:
         reason: the Status's reason.
         resource_version: what had been seen.
         idle: the driver gave up because of silence.
+        unreached: no connection came about, so nothing was learned of what the server can do.
     """
 
     code: int
@@ -128,6 +129,7 @@ class Failed:
     resource_version: str = ""
     retry_after_seconds: float | None = None
     idle: bool = False
+    unreached: bool = False
 
 
 @attrs.frozen
@@ -346,7 +348,7 @@ class Reflector:
         if self.phase is Phase.INITIAL:
             if event.code in (400, 422) or event.idle:
                 return self._fall_back(now)
-            if not event.code:
+            if not event.code and not event.unreached:
                 return self._initial_cut(event.message, now)
         return self._wait_for(event, now, relist=True)
 

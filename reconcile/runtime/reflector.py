@@ -386,12 +386,11 @@ class Reflector:
             )
             return self._end(failed, "expired" if error.code == 410 else "refused")
         silent_for = self._clock.monotonic() - (self.last_event_at or 0.0)
-        idle = (
-            streaming
-            and isinstance(error, TransportError)
-            and silent_for >= self._idle_seconds - IDLE_TOLERANCE_SECONDS
-        )
-        return self._end(machine.Failed(0, "", str(error), seen, idle=idle), "idle" if idle else "error")
+        cut = isinstance(error, TransportError) and error.may_have_arrived
+        idle = streaming and cut and silent_for >= self._idle_seconds - IDLE_TOLERANCE_SECONDS
+        unreached = isinstance(error, TransportError) and not cut
+        failed = machine.Failed(0, "", str(error), seen, idle=idle, unreached=unreached)
+        return self._end(failed, "idle" if idle else "error")
 
     def _end(self, failed: machine.Failed, reason: Any) -> list[machine.Effect]:
         self._hooks.emit(WatchEnded(str(self.view.resource), reason, failed.message))

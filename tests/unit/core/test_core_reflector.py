@@ -108,6 +108,15 @@ def test_an_initial_stream_that_is_cut_is_tried_once_more_and_then_listed() -> N
     assert reflector.receive(Ended(""), 3.0) == [Begin(), List()]
 
 
+def test_a_server_that_cannot_be_reached_is_asked_for_its_stream_again() -> None:
+    """That it is away says nothing about what it can do when it is back."""
+    reflector, now = machine(watch_list=True), 0.0
+    assert reflector.receive(Started(), now) == [Begin(), initial_watch()]
+    for _ in range(5):
+        now += wait_seconds(reflector.receive(Failed(0, "", "refused", unreached=True), now), now)
+        assert reflector.receive(Elapsed(), now) == [Begin(), initial_watch()]
+
+
 def test_a_half_list_is_never_promoted() -> None:
     """A page that fails starts the list from its beginning."""
     reflector = machine()

@@ -286,6 +286,20 @@ def test_a_server_that_does_not_stream_its_state_is_listed(answer: Any) -> None:
     assert {fact.mode for fact in run.facts.of(Relisted)} == {"list"}
 
 
+def test_a_server_that_is_away_when_its_state_is_streamed_is_asked_for_the_stream_again() -> None:
+    """Refused connections are no answer to the question whether it can stream."""
+    away = TransportError("connection refused", may_have_arrived=False)
+    run = converse(
+        [
+            *[("WATCH initial", away)] * 4,
+            ("WATCH initial", stream(added(pod("a", 1)), bookmark(10, end=True), HOLD)),
+        ],
+        watch_list=True,
+    )
+    assert run.told == [("a", None, "1", True)]
+    assert {fact.mode for fact in run.facts.of(Relisted)} == {"watchlist"}
+
+
 # -- the stream --------------------------------------------------------------------------------------------------------
 
 
