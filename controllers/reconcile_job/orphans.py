@@ -58,8 +58,11 @@ async def adopt(
 
 async def strip_leftovers(
     context: Context, key: ObjectKey, job: JobView | None, options: Options, lanes: Lanes
-) -> None:
-    """Take the finalizer off Pods whose Job, of this name, is gone, was replaced by a namesake, or is finished."""
+) -> bool:
+    """Take the finalizer off Pods whose Job, of this name, is gone, was replaced by a namesake, or is finished.
+
+    Gives whether there were any to ask the server about.
+    """
     uid = "" if job is None else job.uid
     leftovers: list[Object] = []
     strangers: list[Object] = []
@@ -76,7 +79,7 @@ async def strip_leftovers(
             live = ""
         leftovers.extend(pod for pod in strangers if _controller_uid(pod) != live)
     if not leftovers:
-        return
+        return bool(strangers)
 
     async def one(pod: Object) -> None:
         try:
@@ -87,6 +90,7 @@ async def strip_leftovers(
     for result in await lanes.each(leftovers, one, Urgency.COUNT, ""):
         if result is not None:
             raise result
+    return True
 
 
 def _controller_uid(pod: Object) -> str:

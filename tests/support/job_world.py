@@ -510,5 +510,5 @@ class WorldContext:
         version = obj.resource_version if resource_version else ""
         self.world.write(f"delete {obj.name}", lambda: self.world.delete(obj.name, obj.uid, version))
 
-    def event(self, reason: str, message: str, *, type: str = "Normal") -> None:
+    def event(self, reason: str, message: str, *, type: str = "Normal", on: Object | None = None) -> None:
         self.world.events.append((reason, message))

@@ -292,3 +292,14 @@ def test_a_second_look_writes_nothing():
     before = list(world.writes)
     world.look()
     assert world.writes == before
+
+
+def test_a_job_that_goes_while_leftovers_are_let_go_makes_no_pods():
+    """Its Pods are not shown without it, and must not be made again."""
+    world = JobWorld({"completions": 1})
+    world.look()
+    world.job["metadata"] |= {"uid": "second"}
+    world.before_write = lambda: setattr(world, "job", None)
+    world.look()
+    assert len(world.created) == 1
+    assert not any(pod["metadata"]["finalizers"] for pod in world.pods.values())
