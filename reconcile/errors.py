@@ -128,7 +128,9 @@ class ApiError(ReconcileError):
     """
 
     def __init__(self, operation: str, status: Status, *, retry_after_seconds: float | None = None) -> None:
-        super().__init__(f"{operation}: {status.code} {status.reason}: {status.message}".rstrip(": "))
+        super().__init__(
+            f"{operation}: {status.code} {status.reason}: {status.message}".rstrip(": ") + _way_out(status)
+        )
         self.operation = operation
         self.status = status
         self.retry_after_seconds = retry_after_seconds
@@ -140,6 +142,15 @@ class ApiError(ReconcileError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_rebuild, (type(self), self.operation, self.status, self.retry_after_seconds))
+
+
+def _way_out(status: Status) -> str:
+    """What may help, where the server's own words do not say it: it tells nobody what is wrong with a credential."""
+    if status.code == 401:
+        return "; the credential is wrong or expired: check the kubeconfig's user or the Pod's service account"
+    if status.code == 403 and '"system:anonymous"' in status.message:
+        return "; no credential was sent: give the kubeconfig's user one"
+    return ""
 
 
 def _rebuild(kind: type[ApiError], operation: str, status: Status, retry_after_seconds: float | None) -> ApiError:

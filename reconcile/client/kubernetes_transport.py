@@ -388,11 +388,11 @@ def _reason(aiohttp: Any, error: Any, config: ClusterConfig, proxy: str | None) 
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return False, f"the proxy answered {error.status} {error.message}"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return False, f"cannot resolve {urlsplit(config.server).hostname}"
+        return False, f"cannot resolve {urlsplit(config.server).hostname}; check the server's address ({config.source})"
     if isinstance(error, aiohttp.ClientConnectorError):
         reason = os.strerror(error.os_error.errno) if error.os_error.errno else str(error.os_error)
         through = "" if proxy is None else " (through a proxy)"
-        return False, f"cannot connect{through}: {reason}"
+        return False, f"cannot connect{through}: {reason}; is the server up, at this address ({config.source})?"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return True, "the server closed the connection before it answered"
     return True, f"the connection broke: {type(error).__name__}"

@@ -201,6 +201,8 @@ class LeaderElector:
             case Applied(_, lease):
                 election.confirmed(lease, sent, now, chance)
                 return ""
+            case Refused(_, NotFoundError() as refusal) if write.create:
+                return f"{refusal}; a Lease needs a namespace that exists"
             case Refused(_, ConflictError() | AlreadyExistsError() | NotFoundError()):
                 election.refused(now, chance)
                 return ""

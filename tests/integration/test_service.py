@@ -220,14 +220,27 @@ async def test_lost_lease_exits_with_1(control_plane, objects, project):
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("broken", ["token", "ca", "yaml"])
-async def test_wrong_credentials_and_files_are_named(control_plane, namespace, project, broken):
-    """A wrong token or CA ends it with 1, a file that is no kubeconfig with 2; the text names the server or the file,
-    and never the token."""
+@pytest.mark.parametrize(
+    ("broken", "says"),
+    [
+        ("token", ["401", "the credential is wrong or expired: check the kubeconfig's user"]),
+        ("no token", ["403", "no credential was sent"]),
+        ("server", ["https://127.0.0.1:9/", "Connection refused; is the server up, at this address (context "]),
+        ("ca", ["certificate is refused", "check certificate-authority"]),
+        ("yaml", ["bad YAML in line"]),
+    ],
+)
+async def test_wrong_credentials_and_files_are_named(control_plane, namespace, project, broken, says):
+    """A wrong token, CA or address ends it with 1, a file that is no kubeconfig with 2; the text names what is wrong
+    and the way out, and never the token."""
     config = json.loads(control_plane.admin_kubeconfig.read_text())
     other = project / "kubeconfig"
     if broken == "token":
         config["users"][0]["user"] = {"token": "c4n4ryTokenThatIsWrong"}
+    if broken == "no token":
+        config["users"][0]["user"] = {}
+    if broken == "server":
+        config["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:9"  # the port of "discard": nobody listens
     if broken == "ca":
         config["clusters"][0]["cluster"].pop("certificate-authority-data")
         config["clusters"][0]["cluster"]["certificate-authority"] = (
@@ -240,7 +253,8 @@ async def test_wrong_credentials_and_files_are_named(control_plane, namespace, p
             await running._reader
     assert status == (2 if broken == "yaml" else 1)
     last = running.records[-1]["message"]
-    assert {"token": "401", "ca": "certificate", "yaml": str(other)}[broken] in last
+    for part in (*says, str(other) if broken in {"server", "ca", "yaml"} else ""):
+        assert part in last
     assert "c4n4ryTokenThatIsWrong" not in running.log
 
 

@@ -136,6 +136,23 @@ class Running:
 
 
 @pytest.mark.asyncio
+async def test_a_namespace_that_does_not_exist_is_told_and_asked_for_at_leisure(caplog):
+    """The server answers 404 to the read and to the create: that is no race with another candidate, to be tried again
+    at once and in silence."""
+    clock, server = ManualClock(), LeaseServer()
+
+    async def no_namespace(request: HTTPRequest) -> HTTPResponse:
+        return refusal(404, "NotFound")
+
+    server.fault = no_namespace
+    with caplog.at_level(logging.WARNING, logger="reconcile.leader_election"):
+        async with Running(server.elector("a", clock)):
+            await clock.advance(60.0)
+    assert "a Lease needs a namespace that exists" in caplog.text
+    assert 10 <= len(server.requests) <= 90, "one look every retry_seconds or a little later, and a create for each"
+
+
+@pytest.mark.asyncio
 async def test_one_leads_and_a_release_hands_over_without_waiting_for_the_lease_to_end():
     """The first leads after one lease; the second within one look after the release; the token grows."""
     server, clock, facts, hooks = LeaseServer(), ManualClock(), [], Hooks()
