@@ -20,7 +20,16 @@ from datetime import datetime
 from typing import Protocol, assert_never
 
 from reconcile.client.clock import Clock
-from reconcile.client.config import Auth, BasicAuth, ClusterConfig, ExecAuth, OIDCAuth, TokenAuth, TokenFileAuth
+from reconcile.client.config import (
+    Auth,
+    BasicAuth,
+    ClusterConfig,
+    ExecAuth,
+    OIDCAuth,
+    TokenAuth,
+    TokenFileAuth,
+    check_header,
+)
 from reconcile.client.exec_plugin import ExecCredential, run_plugin
 from reconcile.client.tls import KeyPair
 from reconcile.errors import ConfigurationError, ReconcileError, TransportError
@@ -101,6 +110,12 @@ class TokenFileCredentials:
         except (OSError, ValueError) as error:
             if not self._header:
                 raise ConfigurationError(f"cannot read the token file {self._path}") from error
+            return
+        try:
+            check_header(token, f"the token file {self._path}")
+        except ConfigurationError:
+            if not self._header:
+                raise
             return
         if token:
             self._header = f"Bearer {token}"

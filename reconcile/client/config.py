@@ -28,11 +28,24 @@ _EXEC_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.
 _EXEC_CLUSTER_EXTENSION = "client.authentication.k8s.io/exec"
 
 
+def check_header(value: str, where: str) -> str:
+    """``value``, if it can stand in an HTTP header. Raises ConfigurationError, which does not show it."""
+    if any(character < " " or character == "\x7f" for character in value):
+        raise ConfigurationError(
+            f"{where} has a line break or another control character in it; is it wrapped, or a YAML block ('|')?"
+        )
+    return value
+
+
+def _is_header(instance: Any, attribute: attrs.Attribute[str], value: str) -> None:
+    check_header(value, f"{type(instance).__name__}.{attribute.name}")
+
+
 @attrs.frozen
 class TokenAuth:
     """A fixed bearer token."""
 
-    token: str = attrs.field(repr=False)
+    token: str = attrs.field(repr=False, validator=_is_header)
 
 
 @attrs.frozen
@@ -273,7 +286,7 @@ def _auth(user: Named[UserEntry], cluster: Named[ClusterEntry]) -> Auth | None:
             raise ConfigurationError(f"{user.where}.tokenFile: {path} does not exist")
         return TokenFileAuth(path)
     if value.token:
-        return TokenAuth(value.token)
+        return TokenAuth(check_header(value.token, f"{user.where}.token"))
     if value.username:
         return BasicAuth(value.username, value.password)
     if value.exec_ is not None:
@@ -348,4 +361,6 @@ def _impersonate(user: UserEntry) -> tuple[tuple[str, str], ...]:
     headers += [("Impersonate-Group", group) for group in user.as_groups or ()]
     if headers and not user.as_:
         raise ConfigurationError("as-groups and as-uid need a user to act as; set as")
+    for name, value in headers:
+        check_header(value, f"the value of {name} (as, as-uid, as-groups)")
     return tuple(headers)

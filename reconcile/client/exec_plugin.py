@@ -18,7 +18,7 @@ from datetime import datetime
 import attrs
 import msgspec
 
-from reconcile.client.config import ExecAuth
+from reconcile.client.config import ExecAuth, check_header
 from reconcile.client.tls import KeyPair
 from reconcile.errors import ConfigurationError, DecodeError, TransportError
 from reconcile.model import json, timestamp
@@ -140,4 +140,4 @@ def _credential(output: bytes, api_version: str, name: str) -> ExecCredential:
         expires_at = None if status.expiration_timestamp is None else timestamp.parse(status.expiration_timestamp)
     except DecodeError:
         raise ConfigurationError(f"{name}: status.expirationTimestamp is not an RFC 3339 time") from None
-    return ExecCredential(status.token, pair, expires_at)
+    return ExecCredential(check_header(status.token, f"{name}: status.token"), pair, expires_at)

@@ -120,9 +120,12 @@ async def test_a_token_file_that_is_gone_for_a_moment_keeps_the_last_token(tmp_p
     path.write_text("")
     with pytest.raises(ConfigurationError, match="is empty"):
         await credentials.header()
+    path.write_text("in\ntwo")
+    with pytest.raises(ConfigurationError, match="has a line break"):
+        await credentials.header()
     path.write_text("one")
     assert await credentials.header() == "Bearer one"
-    for break_it in (lambda: path.write_text(" \n"), path.unlink):
+    for break_it in (lambda: path.write_text(" \n"), lambda: path.write_text("in\ntwo"), path.unlink):
         break_it()
         clock.now += 100
         assert await credentials.header() == "Bearer one"
@@ -228,6 +231,14 @@ async def test_a_plugin_may_give_a_client_certificate(plugin: Plugin) -> None:
     assert await credentials.header() == ""
     assert credentials.key_pair == KeyPair(b"C", CANARY.encode())
     assert CANARY not in repr(credentials.key_pair)
+
+
+@pytest.mark.asyncio
+async def test_a_plugin_whose_token_can_be_no_header_is_named(plugin: Plugin) -> None:
+    """Rather than that the first request fails."""
+    with pytest.raises(ConfigurationError, match=r"exec plugin .* status\.token has a line break") as caught:
+        await run_plugin(plugin.auth(f"print({credential(token=CANARY + chr(10))!r})"))
+    assert CANARY not in str(caught.value)
 
 
 @pytest.mark.asyncio

@@ -259,3 +259,22 @@ def test_a_pods_own_service_account(tmp_path: Path) -> None:
     assert config.auth == TokenFileAuth(tmp_path / "token")
     with pytest.raises(ConfigurationError, match="not in a Pod"):
         in_cluster(directory=tmp_path, environ={})
+
+
+@pytest.mark.parametrize("token", [f"{CANARY}\n", f"{CANARY}\nrest", f"{CANARY}\x00", f"{CANARY}\x7f"])
+def test_a_token_that_can_be_no_header_is_refused_where_it_is_written(tmp_path: Path, token: str) -> None:
+    """A wrapped token, or one in a YAML block, would fail in the middle of the first request without saying why."""
+    path = written(tmp_path / "config", kubeconfig({"token": token}))
+    with pytest.raises(ConfigurationError, match=r"\.token has a line break or another control character") as caught:
+        load_config(path)
+    assert str(path) in str(caught.value)
+    assert CANARY not in str(caught.value)
+    with pytest.raises(ConfigurationError, match=r"TokenAuth\.token has a line break"):
+        TokenAuth(token)
+
+
+def test_a_user_to_act_as_that_can_be_no_header_is_refused(tmp_path: Path) -> None:
+    """Its text would end one header and begin another."""
+    path = written(tmp_path / "config", kubeconfig({"token": "t", "as": "alice\r\nImpersonate-Group: system:masters"}))
+    with pytest.raises(ConfigurationError, match="Impersonate-User"):
+        load_config(path)
