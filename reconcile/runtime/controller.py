@@ -22,7 +22,7 @@ from reconcile.core.enqueue import controller_owner
 from reconcile.core.freshness import Floor, Freshness
 from reconcile.core.outcome import Decision, Done, Drop, RequeueAfter, Retry, Settle, Terminal, TimedOut, decide
 from reconcile.core.rate_limit import DefaultLimiter
-from reconcile.errors import LeaseLostError, ReconcileError, TransportError
+from reconcile.errors import LeaseLostError, ReconcileError
 from reconcile.instrumentation.hooks import Hooks, Parked, Reconciled
 from reconcile.instrumentation.reading import Reading
 from reconcile.model.key import ObjectKey
@@ -40,6 +40,9 @@ _log = logging.getLogger("reconcile.controller")
 
 WAITING_CHECK_SECONDS = 0.25
 """How often the deadline of parked keys is looked at. Progress of the cache frees them at once."""
+
+STUCK_SECONDS = 5.0
+"""A reconcile that goes on for so long after its deadline has cancelled it is told of: no cancellation takes longer."""
 
 SWEEP_SECONDS = 30.0
 """How often floors that are met are dropped for keys that do not run again."""
@@ -108,6 +111,8 @@ class Controller:
             for watch, informer in zip(declaration.watches, informers, strict=True)
         ]
         self._waiting: dict[ObjectKey, float] = {}
+        # What runs, and since when; infinity once it has been told of as stuck.
+        self._running: dict[ObjectKey, float] = {}
         self._active = 0
         self._connected = False
         self._runs = 0
@@ -167,7 +172,7 @@ class Controller:
                 outcome = await self._client.resolve(write, gate=self._gate.check)
             except LeaseLostError:
                 return False
-            except TransportError as error:
+            except ReconcileError as error:  # not sent: no connection, or a credential that cannot be had at present
                 outcome = Unknown(write, str(error))
             self.freshness.settle(key, write, outcome)
             if isinstance(outcome, Unknown):
@@ -225,18 +230,34 @@ class Controller:
                 self.queue.unpark(key)
 
     async def _watch_the_waiting(self) -> None:
-        """Let keys go whose bound has passed; now and then, drop floors of keys that never run again."""
+        """Let keys go whose bound has passed, tell of what runs past its deadline, and now and then drop floors of keys
+        that never run again."""
         swept = self._clock.monotonic()
         while True:
             await self._clock.sleep(WAITING_CHECK_SECONDS)
             if self._clock.monotonic() - swept >= SWEEP_SECONDS:
                 swept = self._clock.monotonic()
                 self.freshness.sweep(self._version_of, self._uid_of)
+            self._tell_the_stuck(self._clock.monotonic())
             if self._waiting:
                 latest = self._clock.monotonic() - self._declaration.options.settle_seconds_max
                 for key, since in tuple(self._waiting.items()):
                     if since <= latest:
                         self.queue.unpark(key)
+
+    def _tell_the_stuck(self, now: float) -> None:
+        """Name, once each, the runs that their deadline could not end."""
+        deadline = self._declaration.options.timeout_seconds
+        for key, began in self._running.items():
+            if now - began >= deadline + STUCK_SECONDS:
+                self._running[key] = float("inf")
+                _log.error(
+                    "reconcile was cancelled at its deadline of %g s and goes on: it catches CancelledError, shields"
+                    " itself, or waits for a thread; until it returns it holds one of %d workers",
+                    deadline,
+                    self.workers,
+                    extra={"controller": self.name, "key": str(key)},
+                )
 
     async def _reconcile(self, key: ObjectKey) -> None:
         self._runs += 1
@@ -245,6 +266,7 @@ class Controller:
         options = self._declaration.options
         began = self._clock.monotonic()
         ended: Returned | TimedOut | BaseException = TimedOut(options.timeout_seconds)
+        self._running[key] = began
         try:
             with anyio.move_on_after(options.timeout_seconds):
                 ended = await self._declaration.reconciler(context.request, context)
@@ -255,6 +277,8 @@ class Controller:
             ended = error  # something that the function waited for was: its failure, and no reason to lose a worker
         except BaseException as error:  # noqa: BLE001  whatever it raises is this key's failure and nobody else's
             ended = error
+        finally:
+            del self._running[key]
         decision = decide(ended)
         if isinstance(decision, Done | RequeueAfter | Terminal) and self.freshness.unknown(key):
             decision = Settle("the function went on although a write's answer was lost or its wait was cancelled")

@@ -24,6 +24,8 @@ from reconcile import (
 )
 from reconcile.client import writes
 from reconcile.client.config import load_config
+from reconcile.client.transport import HTTPRequest, HTTPResponse
+from reconcile.errors import ConfigurationError
 from reconcile.model.object import from_plain
 from reconcile.model.write import Applied
 from reconcile.testing.envtest import ControlPlane
@@ -205,3 +207,40 @@ async def test_an_append_whose_answer_was_lost_is_done_once(control_plane: Contr
         assert lost, "the fault did not happen"
         left = await client.get(slices, ObjectKey(namespace, "slice"))
         assert len(left.field("endpoints")) == 2
+
+
+@pytest.mark.asyncio
+async def test_a_credential_that_fails_while_a_lost_answer_is_asked_for_costs_no_worker(
+    control_plane: ControlPlane, namespace: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The write stays unknown and is asked for again; the controller, and so every other key, goes on."""
+    lost: list[str] = []
+    failures: list[str] = []
+    runs: list[str] = []
+
+    def lose_first_create(request: Any) -> bool:
+        if request.method == "POST" and request.path.endswith("/secrets") and not lost:
+            lost.append(request.path)
+            return True
+        return False
+
+    async with FaultProxy(control_plane) as proxy, connect(proxy.config) as client:
+        proxy.lose_answer = lose_first_create
+        transport = client._transport
+        send = transport.request
+
+        async def request(asked: HTTPRequest) -> HTTPResponse:
+            if lost and len(failures) < 2 and asked.path.endswith("/secrets"):
+                failures.append(asked.path)
+                raise ConfigurationError("exec plugin 'login' cannot be started")
+            return await send(asked)
+
+        monkeypatch.setattr(transport, "request", request)
+        app = one_child_app(read_own_writes=True, runs=runs)
+        async with app.running(client=client, options=RunOptions(namespaces=(namespace,))):
+            await make_parent(client, namespace)
+            await eventually(lambda: len(runs) >= 2)
+    assert len(failures) == 2, "the fault did not happen"
+    assert "still no answer (exec plugin 'login' cannot be started)" in caplog.text
+    assert "controller one-child failed" not in caplog.text
+    assert proxy.count("POST", "/secrets") == 2
