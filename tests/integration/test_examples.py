@@ -102,7 +102,9 @@ class Cluster:
         key = ObjectKey("", body["metadata"]["name"])
 
         async def is_established() -> bool:
-            conditions = ((await self.client.get(resource, key)).field("status") or {}).get("conditions", [])
+            conditions = ((await self.client.get(resource, key)).field("status") or {}).get(
+                "conditions"
+            ) or []  # null at first
             return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
 
         await until(is_established)
