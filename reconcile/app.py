@@ -8,11 +8,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import inspect
+import logging
+import os
 import signal
 import types
 import typing
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 import anyio
 import attrs
@@ -33,6 +35,12 @@ from reconcile.runtime.clock import SYSTEM_CLOCK, Clock
 from reconcile.runtime.declaration import Declaration
 
 T = TypeVar("T")
+
+_log = logging.getLogger("reconcile.app")
+
+EXIT_SECONDS = 8.0
+"""What a stop takes at most after the reconciles are drained (Events 5 s, lease, connections). With the default drain
+it ends before kubelet's 30 s are over."""
 
 Function = Callable[[T, Context], Awaitable[Returned]]
 """What the decorator takes: ``async def f(obj, ctx)``; ``obj`` is decoded as the class that it is annotated with."""
@@ -238,15 +246,27 @@ class App:
     async def run_async(
         self, *, client: Client | None = None, options: RunOptions | None = None, clock: Clock = SYSTEM_CLOCK
     ) -> None:
-        """Run until SIGTERM or SIGINT; then stop within ``options.drain_seconds``. Raises what else stopped it."""
+        """Run until SIGTERM or SIGINT; then stop within ``options.drain_seconds``. Raises what else stopped it.
+
+        A reconcile that cannot be cancelled, or a second signal, ends the process with status 1: the one holds the stop
+        up for ever, and the other is of somebody who does not want to wait.
+        """
+        options = options or RunOptions()
         async with self._manager(client, options, clock) as manager:
             failure: Exception | None = None
             with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                 async with anyio.create_task_group() as group:
 
+                    async def give_up() -> None:
+                        await clock.sleep(options.drain_seconds + EXIT_SECONDS)
+                        _exit("a reconcile that cannot be cancelled holds the stop up")
+
                     async def stop_on_signal() -> None:
-                        async for _ in signals:
-                            manager.stop()
+                        await anext(signals)
+                        manager.stop()
+                        group.start_soon(give_up)
+                        await anext(signals)
+                        _exit("second signal")
 
                     group.start_soon(stop_on_signal)
                     try:
@@ -260,6 +280,11 @@ class App:
     def run(self, *, options: RunOptions | None = None) -> None:
         """Run in a loop of its own until SIGTERM or SIGINT. Uses uvloop where it is installed."""
         run_in_loop(lambda: self.run_async(options=options))
+
+
+def _exit(why: str) -> NoReturn:
+    _log.critical("%s: exit at once", why)
+    os._exit(1)  # the orderly ways out wait for every task and thread
 
 
 def run_in_loop(main: Callable[[], Awaitable[None]]) -> None:

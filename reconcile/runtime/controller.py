@@ -230,8 +230,7 @@ class Controller:
                 self.queue.unpark(key)
 
     async def _watch_the_waiting(self) -> None:
-        """Let keys go whose bound has passed, tell of what runs past its deadline, and now and then drop floors of keys
-        that never run again."""
+        """Let keys go whose bound has passed, tell of stuck runs, and now and then drop floors that are met."""
         swept = self._clock.monotonic()
         while True:
             await self._clock.sleep(WAITING_CHECK_SECONDS)

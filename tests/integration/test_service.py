@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import re
 import signal
+import sys
 import urllib.error
 import urllib.request
 
@@ -298,3 +300,70 @@ async def test_one_kind_watched_in_full_and_as_metadata_has_two_checks(control_p
         _, body = await fetch(f"{health}/readyz?verbose")
         assert await running.stop() == 0
     assert "[+] informer configmaps [mirror=yes]\n[+] informer configmaps (metadata) [mirror=yes]\n" in body
+
+
+STUBBORN = """
+import time
+import anyio
+from reconcile import App, Context, Object, RunOptions
+from reconcile.instrumentation.logging import configure_logging
+import reconcile.app
+import reconcile.runtime.controller
+
+app = App("stubborn")
+
+@app.controller("v1/ConfigMap", name="stubborn", labels="mirror=yes", timeout_seconds=0.2)
+async def stubborn(obj: Object, ctx: Context) -> None:
+    print("began", flush=True)
+    await anyio.to_thread.run_sync(time.sleep, 600)
+
+if __name__ == "__main__":
+    import sys
+    reconcile.runtime.controller.STUCK_SECONDS = 0.5
+    reconcile.app.EXIT_SECONDS = float(sys.argv[3])
+    configure_logging(format="text", level="info")
+    app.run(options=RunOptions(kubeconfig=sys.argv[1], namespaces=(sys.argv[2],), drain_seconds=0.1))
+"""
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("exit_seconds", "says"),
+    [
+        (1.0, "a reconcile that cannot be cancelled holds the stop up: exit at once"),
+        (600.0, "second signal: exit at once"),
+    ],
+)
+async def test_a_reconcile_that_cannot_be_cancelled_holds_up_no_stop(
+    control_plane, objects, tmp_path, exit_seconds, says
+):
+    """It waits for a thread past its deadline, which is told with its key; the bound of the stop, or a second signal,
+    ends the process with 1."""
+    (tmp_path / "stubborn.py").write_text(STUBBORN)
+    arguments = [str(control_plane.admin_kubeconfig), objects, str(exit_seconds)]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "stubborn.py",
+        *arguments,
+        cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        async with asyncio.timeout(60):
+            log = ""
+            while "goes on" not in log:
+                log += (await process.stdout.readuntil(b"\n")).decode()
+            process.send_signal(signal.SIGTERM)
+            while "not drained in 0.1 s" not in log:
+                log += (await process.stdout.readuntil(b"\n")).decode()
+            if says.startswith("second signal"):
+                process.send_signal(signal.SIGTERM)
+            log += (await process.stdout.read()).decode()
+            assert await process.wait() == 1
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert re.search(rf"{objects}/(good|bad)\].*cancelled at its deadline of 0.2 s and goes on", log)
+    assert says in log
