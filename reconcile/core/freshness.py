@@ -152,8 +152,9 @@ class Freshness(Generic[K]):
             uid: of a deleted object, where the answer may carry no object.
         """
         write, written = applied.write, applied.object
-        deleted = _is_deleted(write, written)
-        version = version_number(applied.resource_version)
+        vanished = _has_vanished(write, written)
+        deleted = vanished or _is_deleted(write, written)
+        version = None if vanished else version_number(applied.resource_version)
         uid = written.uid if written is not None else uid
         if version is None and not (deleted and uid):
             self._failed_open_total += 1
@@ -285,6 +286,16 @@ class Freshness(Generic[K]):
             timeouts_total=self._timeouts_total,
             failed_open_total=self._failed_open_total,
         )
+
+
+def _has_vanished(write: Write, written: Object | None) -> bool:
+    """Whether the write took away the last thing that kept an object which was being deleted.
+
+    The server then removes it, and answers with the version from before the removal, which proves nothing.
+    """
+    if written is None or write.verb not in (Verb.PATCH, Verb.UPDATE):
+        return False
+    return written.is_deleting and not written.finalizers and not written.metadata.deletion_grace_period_seconds
 
 
 def _is_deleted(write: Write, written: Object | None) -> bool:

@@ -176,6 +176,21 @@ def test_a_write_that_takes_an_object_out_of_the_selector_waits_until_it_left_th
     assert gate.blocked(JOB, at(None), uid_of) is None
 
 
+@pytest.mark.parametrize(
+    ("finalizers", "grace_seconds", "vanishes"), [((), 0, True), (("x/y",), 0, False), ((), 30, False)]
+)
+def test_taking_the_last_finalizer_off_a_deleted_object_waits_until_it_left(finalizers, grace_seconds, vanishes):
+    """The answer carries the version before the removal: only the object's absence shows that the cache has seen it."""
+    gate = Freshness()
+    marked = {"deletion_timestamp": "2026-01-01T00:00:00Z", "deletion_grace_period_seconds": grace_seconds}
+    gate.record(JOB, applied("a", 10, verb=Verb.PATCH, finalizers=finalizers, **marked))
+    cached = "uid-a"
+    waits = gate.blocked(JOB, at(10), lambda _floor: cached) is not None
+    assert waits is vanishes
+    cached = None
+    assert gate.blocked(JOB, at(10), lambda _floor: cached) is None
+
+
 def test_a_delete_that_only_marks_the_object_is_a_floor_like_any_write():
     """A Pod with a grace period is answered with its deletionTimestamp and version; it is overlaid too."""
     gate = Freshness()
