@@ -98,6 +98,11 @@ class Replacement:
         """An item that cannot be read: it lives, so what is cached of it stays."""
         self.table.quarantine(event)
 
+    def forget(self, key: ObjectKey) -> None:
+        """The object is known to be gone, though its deletion could not be read."""
+        self.table.forget(key, self._discard)
+        self._discard.clear()
+
     def _keep(self, key: ObjectKey, current: Object) -> None:
         table = self.table
         old = table.objects.get(key)

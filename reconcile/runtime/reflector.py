@@ -306,17 +306,18 @@ class Reflector:
 
     async def _initial_chunk(self, events: Sequence[WatchEvent], stream: Stream) -> list[machine.Effect]:
         """Initial events go into the list that was begun; what follows their end goes into the store."""
-        for position, event in enumerate(events):
+        taken = 0
+        for position, event in enumerate(events, 1):
             if type(event) is Upserted or type(event) is Deleted:
                 continue
-            if type(event) is Bookmark and event.initial_events_end:
-                self._replacement.apply(events[:position])
-                effects = await self._control(event, stream)
-                return effects or await self._chunk(events[position + 1 :], stream)
+            self._replacement.apply(events[taken:position])
+            taken = position
             effects = await self._control(event, stream)
             if effects:
                 return effects
-        self._replacement.apply(events)
+            if type(event) is Bookmark and event.initial_events_end:
+                return await self._chunk(events[taken:], stream)
+        self._replacement.apply(events[taken:])
         if self._machine.initial_overdue(self._clock.monotonic()):
             message = f"no end of the initial events after {machine.INITIAL_SECONDS_MAX:g} s"
             return self._end(machine.Failed(0, "", message, idle=True), "idle")
@@ -371,6 +372,8 @@ class Reflector:
             return
         if objects or bad:
             return
+        if self._machine.phase is machine.Phase.INITIAL:
+            self._replacement.forget(key)
         deltas = self._store.forget(key, self.view.namespace)
         if deltas:
             self._listener.deltas_arrived(deltas, initial=False)

@@ -483,6 +483,22 @@ def test_a_deletion_that_cannot_be_decoded_is_confirmed_by_the_server(found: lis
     assert (("bad", "2", None, False) in run.told) is not bool(found)
 
 
+@pytest.mark.parametrize("chunks", [1, 2], ids=["in one chunk", "in two"])
+def test_a_deletion_in_the_initial_stream_that_cannot_be_decoded_is_confirmed_too(chunks: int) -> None:
+    """What the stream had said of the object before is not taken for the present state."""
+    events = [added(pod("bad", 5)), event("DELETED", TOO_DEEP)]
+    sent = events if chunks == 2 else [b"".join(events)]
+    run = converse(
+        [
+            ("WATCH initial", stream(*sent, added(pod("a", 1)), bookmark(10, end=True), HOLD)),
+            ("LIST in default", page(9)),
+        ],
+        watch_list=True,
+    )
+    assert run.names == ["a"]
+    assert run.statistics.quarantined == 0
+
+
 def test_an_unknown_event_type_is_passed_over() -> None:
     """A server of the future does not stop us."""
     run = converse(
