@@ -53,11 +53,6 @@ class Backoff:
     _failures: int = attrs.field(default=0, init=False)
     _quiet_from: float | None = attrs.field(default=None, init=False, repr=False)
 
-    @property
-    def failures(self) -> int:
-        """Failures in a row."""
-        return self._failures
-
     def delay(self, now: float, random: float) -> float:
         """It failed (again): the seconds to wait from ``now``."""
         policy = self.policy
@@ -72,8 +67,3 @@ class Backoff:
         self._failures += 1
         self._quiet_from = now + seconds
         return seconds
-
-    def reset(self) -> None:
-        """It succeeded: the next failure is the first."""
-        self._failures = 0
-        self._quiet_from = None

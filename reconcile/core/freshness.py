@@ -259,22 +259,7 @@ class Freshness(Generic[K]):
         seen = version_number(cached.resource_version) if cached is not None else None
         return None if seen is not None and seen >= floor.version else floor.object
 
-    # -- the end ------------------------------------------------------------------------------------------------------
-
-    def forget(self, key: K) -> None:
-        """The key's object is gone: drop its floors and its unanswered writes."""
-        self._groups.pop(key, None)
-        self._unknown.pop(key, None)
-        self._parked.discard(key)
-
-    def reset(self, resource: Resource) -> None:
-        """Versions of ``resource`` start anew (etcd restored from a backup): its floors would stand for ever."""
-        for key, groups in tuple(self._groups.items()):
-            for place in [place for place in groups if place[0] == resource]:
-                del groups[place]
-            if not groups:
-                del self._groups[key]
-                self._parked.discard(key)
+    # -- what is going on ---------------------------------------------------------------------------------------------
 
     def statistics(self) -> FreshnessStatistics:
         """The state in numbers. Costs the number of keys with floors."""

@@ -230,26 +230,11 @@ def test_waits_and_timeouts_are_counted_once_each():
     assert (statistics.parks_total, statistics.timeouts_total, statistics.keys) == (2, 2, 0)
 
 
-def test_nothing_is_kept_of_a_key_that_is_gone_or_never_runs_again():
-    """Forget drops everything; a sweep drops what is met, and counts no wait."""
+def test_nothing_is_kept_of_a_key_that_never_runs_again():
+    """A sweep drops what is met, and counts no wait."""
     gate = Freshness()
-    gate.record(JOB, applied("a", 12))
-    gate.record_unknown(JOB, write("b"))
-    gate.forget(JOB)
-    assert gate.statistics().keys == 0
     for i in range(10):
         gate.record(ObjectKey("default", f"job-{i}"), applied(f"pod-{i}", 100 + i))
     gate.sweep(at(104))
     statistics = gate.statistics()
     assert (statistics.keys, statistics.parks_total) == (5, 0)
-
-
-def test_a_restored_etcd_does_not_block_for_ever():
-    """Versions went backwards: the floors of that resource are dropped, others stay."""
-    gate = Freshness()
-    gate.record(JOB, applied("a", 12))
-    gate.record(JOB, applied("c", 12, resource=MAPS))
-    gate.reset(PODS)
-    assert gate.blocked(JOB, at(1)).resource == MAPS
-    gate.reset(MAPS)
-    assert gate.blocked(JOB, at(1)) is None

@@ -58,8 +58,6 @@ def test_backoff_doubles_with_jitter_and_starts_again_after_a_quiet_time():
     assert backoff.delay(0.0, 0.5) == 45.0
     assert backoff.delay(45.0 + 120.0, 0.0) == 30.0
     assert backoff.delay(45.0 + 120.0 + 30.0 + 120.1, 0.0) == 0.8
-    backoff.reset()
-    assert (backoff.failures, backoff.delay(1e6, 0.0)) == (0, 0.8)
 
 
 def test_backoff_stays_finite_after_very_many_failures():
