@@ -217,8 +217,10 @@ class App:
     ) -> AsyncGenerator[Manager, None]:
         """Run inside an existing loop; the body runs once caches are synced and workers are started (or stand by).
 
-        Leaving the body stops everything within ``options.drain_seconds``. A failure of the manager cancels the body
-        and is raised. Without ``client``, one is made from ``options.kubeconfig`` and closed at the end.
+        Leaving the body stops everything within ``options.drain_seconds``; where the task that runs the body is
+        cancelled instead, everything is cancelled at once, and the lease runs out by itself. A failure of the manager
+        cancels the body and is raised. Without ``client``, one is made from ``options.kubeconfig``, and closed at the
+        end.
         """
         async with self._manager(client, options, clock) as manager:
             failures: list[Exception] = []

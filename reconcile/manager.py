@@ -177,7 +177,11 @@ class Manager:
         # Without the scope: the probe's body is for everybody, and namespaces are the cluster's business.
         selectors = "".join(f" [{text}]" for text in (informer.label_selector, informer.field_selector) if text)
         part = " (metadata)" if informer.metadata_only else ""
-        self.health.add(f"informer {informer.resource}{part}{selectors}", problem)
+        same = [
+            one.resource.kind.version for one in self.cache.informers if str(one.resource) == str(informer.resource)
+        ]
+        version = "" if len(set(same)) == 1 else f" {informer.resource.kind.version}"
+        self.health.add(f"informer {informer.resource}{version}{part}{selectors}", problem)
 
     async def run(self) -> None:
         """Run until ``stop`` or until a failure that concerns all.

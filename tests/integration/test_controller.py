@@ -19,6 +19,7 @@ from reconcile import (
     MergePatch,
     Object,
     ObjectKey,
+    Request,
     RunOptions,
     TerminalError,
     UnknownKindError,
@@ -301,6 +302,21 @@ async def test_an_exit_in_a_reconcile_ends_neither_the_process_nor_the_worker(cl
         await make(client, namespace, "bad", "good", team="j")
         await eventually(lambda: facts.outcomes("good") and len(facts.outcomes("bad")) >= 2)
     assert set(facts.outcomes("bad")) == {"panic"}
+
+
+@pytest.mark.asyncio
+async def test_two_versions_of_one_resource_are_watched_side_by_side(client: Client, namespace: str) -> None:
+    """A controller that moves from one version to the next sees both, and readiness tells them apart."""
+    app = App("versions")
+
+    async def nothing(request: Request, ctx: Context) -> None: ...
+
+    for version in ("v1", "v2"):
+        app.add(app.builder(f"autoscaling/{version}/HorizontalPodAutoscaler", name=version).build(nothing))
+    async with client, app.running(client=client, options=RunOptions(namespaces=(namespace,))) as manager:
+        body = manager.health.routes()["/readyz"]({"verbose": ""}).body.decode()
+    assert "[+] informer horizontalpodautoscalers.autoscaling v1\n" in body
+    assert "[+] informer horizontalpodautoscalers.autoscaling v2\n" in body
 
 
 @pytest.mark.asyncio
