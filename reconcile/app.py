@@ -26,6 +26,7 @@ from reconcile.client.connect import connect
 from reconcile.core.predicate import Predicate
 from reconcile.errors import DecodeError, TerminalError, UsageError
 from reconcile.instrumentation.hooks import Hook, Hooks
+from reconcile.instrumentation.log_hook import LogHook
 from reconcile.manager import Manager, RunOptions
 from reconcile.model.object import Object
 from reconcile.model.resource import Kind
@@ -194,19 +195,22 @@ class App:
     ) -> AsyncGenerator[Manager, None]:
         options = options or RunOptions()
         self._prepare()
+        hooks = Hooks()  # of this run: what is told goes into the log, however the app is run, and to the app's own
+        hooks.add(LogHook(clock.monotonic))
+        hooks.add(self.hooks.emit)
         async with contextlib.AsyncExitStack() as stack:
             election_client = None
             if client is None:
                 config = load_config(options.kubeconfig, context=options.context)
-                client = await stack.enter_async_context(connect(config, hooks=self.hooks))
+                client = await stack.enter_async_context(connect(config, hooks=hooks))
                 if options.leader_election is not None:
-                    election_client = await stack.enter_async_context(connect(config, hooks=self.hooks))
+                    election_client = await stack.enter_async_context(connect(config, hooks=hooks))
             yield Manager(
                 self.name,
                 client,
                 self.controllers,
                 options,
-                hooks=self.hooks,
+                hooks=hooks,
                 clock=clock,
                 election_client=election_client,
             )
@@ -260,8 +264,9 @@ class App:
                 async with anyio.create_task_group() as group:
 
                     async def give_up() -> None:
-                        await clock.sleep(options.drain_seconds + EXIT_SECONDS)
-                        _exit("a reconcile that cannot be cancelled holds the stop up")
+                        seconds = options.drain_seconds + EXIT_SECONDS
+                        await clock.sleep(seconds)
+                        _exit(f"not stopped in {seconds:g} s, as after a reconcile that cannot be cancelled")
 
                     async def stop_on_signal() -> None:
                         await anext(signals)

@@ -330,7 +330,7 @@ if __name__ == "__main__":
 @pytest.mark.parametrize(
     ("exit_seconds", "says"),
     [
-        (1.0, "a reconcile that cannot be cancelled holds the stop up: exit at once"),
+        (1.0, "not stopped in 1.1 s, as after a reconcile that cannot be cancelled: exit at once"),
         (600.0, "second signal: exit at once"),
     ],
 )
