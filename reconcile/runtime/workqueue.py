@@ -190,6 +190,8 @@ class WorkQueue(Generic[K]):
                     await waiter.event.wait()
                     tasks.cancel_scope.cancel()
             else:
+                # Woken in vain, with a deadline set on the way that nobody else was told of as long as we were coming.
+                self._signal()
                 await waiter.event.wait()
         except BaseException:
             self._leave(waiter)

@@ -232,10 +232,12 @@ async def test_the_janitor_deletes_finished_pods_when_their_time_has_come(cluste
         await pod("old", "60", "Succeeded", now - timedelta(hours=1))
         await pod("soon", "2", "Failed", now)
 
-        async def swept() -> bool:
-            return await cluster.names("v1/Pod") == {"running", "kept", "unlabelled", "nonsense"}
+        left = {"running", "kept", "unlabelled", "nonsense"}
 
-        await until(swept)
+        async def nothing_more() -> bool:
+            return await cluster.names("v1/Pod") == left
+
+        await until(nothing_more)
 
 
 @pytest.mark.asyncio

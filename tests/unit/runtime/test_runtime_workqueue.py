@@ -177,6 +177,30 @@ async def test_a_busy_queue_keeps_watching_the_deadline():
 
 
 @pytest.mark.asyncio
+async def test_a_worker_that_was_woken_in_vain_leaves_an_earlier_deadline_watched():
+    """A key that another worker snatched wakes its worker for nothing; a deadline set meanwhile is still kept.
+
+    While that worker was on its way, the deadline needed nobody else; when it goes back to sleep, beside a timekeeper
+    that sleeps for longer, somebody has to be told.
+    """
+    clock, taken = ManualClock(), []
+    queue = WorkQueue("q", clock=clock)
+    queue.add_after("late", 3600)
+    tasks = workers(queue, 2, taken)
+    await settle()
+    queue.add("a")  # wakes the worker that is not the timekeeper …
+    assert await queue.get() == "a"  # … and is snatched before it looks
+    queue.add_after("soon", 1)
+    queue.done("a")
+    await settle()
+    queue.check()
+    clock.advance(1)
+    await settle()
+    assert [key for _, key in taken] == ["soon"]
+    await stop(queue, tasks)
+
+
+@pytest.mark.asyncio
 async def test_the_same_key_never_runs_twice_at_once():
     """Many workers, few keys, adds at every moment: no overlap, and each add is followed by a run that starts later."""
     rng = random.Random(7)
