@@ -101,14 +101,11 @@ lease, 2 on usage or configuration."""
 
 
 def _serve(apps: Sequence[App], options: argparse.Namespace) -> int:
-    from reconcile.instrumentation.log_hook import LogHook
     from reconcile.instrumentation.logging import configure_logging
-    from reconcile.runtime.clock import SYSTEM_CLOCK
 
     configure_logging(format=options.log_format, level=options.log_level)
     try:
         app = _together(apps, options)
-        app.hook(LogHook(SYSTEM_CLOCK.monotonic))
         app.run(options=run_options(app.name, options))
     except ReconcileError as error:
         _log.error("%s", error)  # the text says it all; a trace would be of our own making
