@@ -41,6 +41,7 @@ the fencing token, catch that; no lease can.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from enum import StrEnum
 from typing import TypeAlias
@@ -53,6 +54,9 @@ from reconcile.errors import LeaseLostError, UsageError
 from reconcile.model.key import ObjectKey
 from reconcile.model.object import Object
 
+_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+"""A DNS subdomain and a DNS label (RFC 1123): the API server refuses a Lease of any other name, however often asked."""
 CLOCK_MARGIN = 0.8
 """The largest share of the lease that its holder may use: 0.9 / 1.1, for clocks that are 10 % slow and 10 % fast."""
 FOLLOW_JITTER = 0.5
@@ -89,6 +93,11 @@ class LeaderElectionConfig:
         where = f"leader election on lease {self.namespace}/{self.name}"
         if not (self.name and self.namespace and self.identity):
             raise UsageError(f"{where}: name, namespace and identity must not be empty")
+        if not (_NAME.fullmatch(self.name) and _NAMESPACE.fullmatch(self.namespace)):
+            raise UsageError(
+                f"{where}: want the name of a Lease (at most 253 lower-case letters, digits, '-' or '.') and that of a "
+                f"namespace (at most 63, without '.')"
+            )
         if not 1 <= self.lease_seconds <= LEASE_SECONDS_MAX:
             raise UsageError(f"{where}: lease_seconds is {self.lease_seconds!r}: want 1 … {LEASE_SECONDS_MAX}")
         if not 0 < self.renew_deadline_seconds <= CLOCK_MARGIN * self.lease_seconds:

@@ -273,6 +273,9 @@ def test_transitions_that_cannot_be_counted_further_stay_legal():
     ("numbers", "match"),
     [
         ({"identity": ""}, "must not be empty"),
+        ({"name": "My App"}, "lease default/My App: want the name of a Lease"),
+        ({"name": "a" * 254}, "at most 253 lower-case letters"),
+        ({"namespace": "team.a"}, "lease team.a/lease: want"),
         ({"lease_seconds": 0.5}, "lease_seconds is 0.5"),
         ({"lease_seconds": 10.0}, "two could lead at once"),
         ({"retry_seconds": 6.0}, "retry_seconds is 6.0"),
