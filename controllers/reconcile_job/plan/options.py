@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import attrs
+
+from reconcile import UsageError
 
 MANAGED_BY: Final = "reconcile.dev/job-controller"
 """``spec.managedBy`` of the Jobs that are ours (KEP-4368)."""
@@ -17,6 +20,12 @@ FINALIZER: Final = "reconcile.dev/job-tracking"
 
 FINALIZER_RESERVED: Final = "batch.kubernetes.io/job-tracking"
 """The one that kube-controller-manager uses, for ``--replace``."""
+
+MANAGED_BY_CHARACTERS_MAX: Final = 63
+_MANAGED_BY = re.compile(
+    r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/[-A-Za-z0-9._~%!$&'()*+,;=:@/]+"
+)
+"""A domain and a path: the API server accepts no Job with anything else (KEP-4368)."""
 
 PODS_PER_SYNC_MAX: Final = 500
 """Creates or deletes of surplus in one sync, so that one big Job does not starve the small ones."""
@@ -44,10 +53,25 @@ class Options:
     Attributes:
         managed_by: the ``spec.managedBy`` that is served.
         replace: serve the Jobs of the built-in controller instead: those with no ``managedBy`` and with its own name.
+
+    Raises:
+        UsageError: no Job can have that ``managedBy``, or those that have it belong to the built-in controller.
     """
 
     managed_by: str = MANAGED_BY
     replace: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if self.managed_by == BUILT_IN:
+            raise UsageError(
+                f"--managed-by {BUILT_IN}: these Jobs are the built-in controller's; to serve them in its place, use "
+                f"--replace and start kube-controller-manager with --controllers=*,-job-controller"
+            )
+        if len(self.managed_by) > MANAGED_BY_CHARACTERS_MAX or not _MANAGED_BY.fullmatch(self.managed_by):
+            raise UsageError(
+                f"--managed-by {self.managed_by!r}: no Job can have that; want a domain of yours and a name, such as "
+                f"'example.com/job-controller', at most {MANAGED_BY_CHARACTERS_MAX} characters"
+            )
 
     @property
     def finalizer(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from job_builders import NOW, job, pod
 
-from reconcile import Object
+from reconcile import Object, UsageError
 from reconcile.model.object import from_plain
 from reconcile_job.plan.backoff import BackoffRecord
 from reconcile_job.plan.batch import hold_seconds, pause_seconds
@@ -222,6 +222,23 @@ def test_whose_a_pod_is(found, leaving, verdict):
 def test_which_jobs_are_served(options, managed_by, serves):
     """By managedBy; in place of the built-in controller, those that would be its own."""
     assert options.serves(managed_by) is serves
+
+
+@pytest.mark.parametrize(
+    ("managed_by", "text"),
+    [
+        ("", "no Job can have that"),
+        ("mine", "no Job can have that"),
+        ("Example.com/mine", "no Job can have that"),
+        ("example.com/", "no Job can have that"),
+        (f"example.com/{'x' * 52}", "at most 63 characters"),
+        ("kubernetes.io/job-controller", "use --replace"),
+    ],
+)
+def test_a_managed_by_that_can_serve_nothing_or_too_much_is_refused(managed_by, text):
+    """Silence would look like a controller at work; the built-in one's Jobs would have two of them."""
+    with pytest.raises(UsageError, match=text):
+        Options(managed_by=managed_by)
 
 
 @pytest.mark.parametrize(
