@@ -125,7 +125,7 @@ class Reflector:
     def version(self) -> int | None:
         """The version up to which the partition has been seen: 0 before the first list, None where it is opaque."""
         text = self._store.table(self.view.namespace).resource_version
-        return version_number(text) if text else 0
+        return version_number(text) if text or self.has_synced else 0
 
     @property
     def problem(self) -> str:

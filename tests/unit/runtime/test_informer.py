@@ -384,13 +384,12 @@ def test_bookmarks_advance_the_version_and_tell_those_who_wait() -> None:
     assert versions == [10, 42]
 
 
-def test_opaque_versions_are_not_compared() -> None:
-    """A version that is no number gives None: the gate fails open."""
+@pytest.mark.parametrize(("version", "watch"), [("x", "WATCH x"), ("", "WATCH ")])
+def test_opaque_versions_are_not_compared(version: str, watch: str) -> None:
+    """A version that is no number, or not told at all, gives None: the gate fails open."""
     listed = page(0, pod("a", 1))
-    opaque = type(listed)(
-        200, listed.headers, listed.body.replace(b'"resourceVersion": "0"', b'"resourceVersion": "x"')
-    )
-    run = converse([("LIST", opaque), ("WATCH x", stream(HOLD))])
+    told = listed.body.replace(b'"resourceVersion": "0"', f'"resourceVersion": "{version}"'.encode())
+    run = converse([("LIST", type(listed)(200, listed.headers, told)), (watch, stream(HOLD))])
     assert run.informer.version_of("default", {}) is None
 
 
