@@ -95,8 +95,10 @@ def _start(options: argparse.Namespace) -> int:
 
 async def _start_and_leave(config: ControlPlaneConfig) -> ControlPlane:
     from reconcile.testing.envtest import ControlPlane
+    from reconcile.testing.envtest.binaries import CONTROL_PLANE_PROGRAMS, provide_binaries
 
     control_plane = ControlPlane(config)
+    await provide_binaries(CONTROL_PLANE_PROGRAMS, config.release, alongside=["kubectl"])
     await control_plane.binary("kubectl")  # for whoever uses what is exported
     await control_plane.start()
     control_plane.detach()

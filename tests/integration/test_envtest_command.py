@@ -63,6 +63,14 @@ def test_a_directory_of_ones_own_is_kept(home: Path, control_plane: ControlPlane
     assert (directory / "kube-apiserver.log").stat().st_size > 0
 
 
+def test_a_directory_that_cannot_be_made_is_a_configuration_error(home: Path, control_plane: ControlPlane) -> None:
+    """It is named, with what stands in the way."""
+    (home / "file").touch()
+    done = envtest(home, control_plane, "start", "--dir", str(home / "file"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"reconcile: a control plane cannot run in {home / 'file'}: File exists\n"
+
+
 def test_without_one_running_env_tells_where_the_programs_are(home: Path, control_plane: ControlPlane) -> None:
     """`env` alone is enough for tools that start their own, such as Go's envtest."""
     done = envtest(home, control_plane, "env")

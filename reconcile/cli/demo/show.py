@@ -30,6 +30,7 @@ from reconcile.runtime.cache import Cache
 from reconcile.runtime.clock import SYSTEM_CLOCK
 from reconcile.runtime.informer import Informer
 from reconcile.testing.envtest import ControlPlane, ControlPlaneConfig
+from reconcile.testing.envtest.binaries import CONTROL_PLANE_PROGRAMS, provide_binaries
 
 NAMESPACE = "demo"
 USER = "reconcile-job"
@@ -55,8 +56,9 @@ def show(release: str | None) -> int:
 
 
 async def _demonstrate(screen: Screen, release: str | None) -> int:
-    began = SYSTEM_CLOCK.monotonic()
     missing = missing_requirements()
+    await provide_binaries(CONTROL_PLANE_PROGRAMS, release, alongside=() if missing else ("kubelet",))
+    began = SYSTEM_CLOCK.monotonic()
     screen.say("Starting a control plane: etcd, kube-apiserver, kube-controller-manager, kube-scheduler.")
     config = ControlPlaneConfig(release=release, controllers="*", scheduler=True)
     async with ControlPlane(config) as control_plane, contextlib.AsyncExitStack() as stack:

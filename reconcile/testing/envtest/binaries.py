@@ -26,12 +26,20 @@ from reconcile.testing.envtest.progress import report
 from reconcile.testing.envtest.release import PROGRAMS, Release, release
 from reconcile.testing.envtest.toolchain import Toolchain, find_toolchain
 
-__all__ = ["DEFAULT_PROGRAMS", "cache_directory", "cache_root", "find_binaries", "provide_binaries"]
+__all__ = [
+    "CONTROL_PLANE_PROGRAMS",
+    "DEFAULT_PROGRAMS",
+    "cache_directory",
+    "cache_root",
+    "find_binaries",
+    "provide_binaries",
+]
 
 ASSETS_VARIABLE = "KUBEBUILDER_ASSETS"
 """The ecosystem's convention (controller-runtime's envtest): a directory with the programs."""
 
-DEFAULT_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
+CONTROL_PLANE_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+DEFAULT_PROGRAMS = (*CONTROL_PLANE_PROGRAMS, "kubectl")
 """What ``reconcile envtest build`` builds when nothing else is asked for; ``kubelet`` is for real nodes only."""
 
 _DISK_BYTES_NEEDED = 8 << 30  # build cache 4.3 GB, module cache 1.2 GB, programs 0.5 GB, and the linker's copies
@@ -73,17 +81,22 @@ def find_binaries(names: Sequence[str], version: str | None) -> Mapping[str, Pat
     return _all_in(cache_directory(release(version)), names)
 
 
-async def provide_binaries(names: Sequence[str], version: str | None = None) -> Mapping[str, Path]:
+async def provide_binaries(
+    names: Sequence[str], version: str | None = None, *, alongside: Sequence[str] = ()
+) -> Mapping[str, Path]:
     """The programs, built if they are not at hand; progress goes to standard error.
 
     Args:
         names: from ``release.PROGRAMS``.
         version: a Kubernetes release; None takes what KUBEBUILDER_ASSETS has, else the default one.
+        alongside: what is wanted next. If anything has to be built, these are built with it: they share most of their
+            packages, which a build of their own would compile once more, for minutes.
 
     Raises:
         UsageError: there is no such program.
         BinariesUnavailableError: they cannot be had; the text says what was tried and the way out.
     """
+    _check_names(alongside)
     found = find_binaries(names, version)
     if found is not None:
         return found
@@ -94,6 +107,7 @@ async def provide_binaries(names: Sequence[str], version: str | None = None) -> 
         async with exclusive_lock(directory / "build.lock", f"another process builds in {directory}"):
             missing = [name for name in names if not _is_program(directory / name)]
             if missing:
+                missing += [name for name in alongside if not _is_program(directory / name)]
                 await _build(wanted, missing, directory)
     except OSError as error:
         raise BinariesUnavailableError(f"build of {', '.join(names)}: {error}; {_WAY_OUT}") from error

@@ -29,7 +29,7 @@ from typing import Self, TypeVar
 import attrs
 from anyio import CancelScope, to_thread
 
-from reconcile.errors import ApiError
+from reconcile.errors import ApiError, ConfigurationError
 from reconcile.runtime.clock import SYSTEM_CLOCK
 from reconcile.testing.envtest.arguments import runs_service_account_controller
 from reconcile.testing.envtest.binaries import provide_binaries
@@ -86,6 +86,7 @@ class ControlPlane:
 
         Raises:
             BinariesUnavailableError: the programs cannot be had.
+            ConfigurationError: the directory cannot be made.
             ControlPlaneError: one of them does not start, or a control plane lives in the directory already.
         """
         if self._programs is not None:
@@ -272,7 +273,10 @@ class ControlPlane:
         self._binaries = await provide_binaries(names, self.config.release)
 
     def _begin(self, directory: Path, *, keep: bool) -> None:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"a control plane cannot run in {directory}: {error.strerror}") from error
         self._directory = directory
         self._hold(Supervision.begin(directory, keep=keep))
         (directory / _STATE_NAME).unlink(missing_ok=True)  # an earlier one's, of another port

@@ -163,6 +163,19 @@ async def test_what_is_missing_is_built(machine: Path, capfd: pytest.CaptureFixt
 
 
 @pytest.mark.asyncio
+async def test_what_is_wanted_next_is_built_along_if_anything_is(machine: Path) -> None:
+    """One build compiles what its programs share once; where nothing has to be built, nothing is."""
+    calls = install_go(machine, "1.26.0")
+    cache = cache_directory(release(None))
+    program(cache / "etcd")
+    assert await provide_binaries(["etcd"], alongside=["kubelet"]) == {"etcd": cache / "etcd"}
+    assert not calls.exists()
+    assert await provide_binaries(NAMES, alongside=["kubelet"]) == {name: cache / name for name in NAMES}
+    [call] = calls.read_text().splitlines()
+    assert call.endswith("k8s.io/kubernetes/cmd/kube-apiserver k8s.io/kubernetes/cmd/kubelet CGO_ENABLED=0")
+
+
+@pytest.mark.asyncio
 async def test_it_is_built_once_however_many_ask(machine: Path) -> None:
     """Those who ask while a build runs wait for it and take its result."""
     calls = install_go(machine, "1.27.3")
