@@ -139,6 +139,7 @@ def test_in_a_pipeline_that_is_a_failure(run, tmp_path: Path) -> None:
     env = NO_PROGRAMS | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "CI": "true"}
     done = run({"test_it.py": USES_IT}, env=env, without=["KUBEBUILDER_ASSETS", "PIP_FIND_LINKS"])
     assert done.returncode == 1
+    assert "During handling of the above exception" not in done.stdout, "said once, without a trace of ours"
     assert "no control plane: Go ≥ 1.26.0 is needed" in done.stdout
 
 
