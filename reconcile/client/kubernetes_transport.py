@@ -18,11 +18,10 @@ Guarantees beyond the protocol's:
 from __future__ import annotations
 
 import asyncio
-import io
 import logging
 import os
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -34,7 +33,9 @@ import attrs
 
 from reconcile.client.auth import credentials_for
 from reconcile.client.clock import Clock
+from reconcile.client.compression import inflate
 from reconcile.client.config import ClusterConfig, OIDCAuth
+from reconcile.client.gated_payload import gated_payload
 from reconcile.client.proxy import proxy_for
 from reconcile.client.sockets import make_socket
 from reconcile.client.tls import TLSContexts
@@ -65,30 +66,6 @@ IDLE_SECONDS_MAX = 230.0
 """A silent stream is given up: less than the 240–350 s after which load balancers cut it without a word."""
 
 
-def _gated_payload(library: Any) -> Any:
-    """The class of a body that asks the request's gate in the same step in which it is written to the socket.
-
-    aiohttp holds the head back until the first byte of the body, so a gate that raises leaves nothing sent.
-    """
-
-    class GatedPayload(library.payload.BytesIOPayload):  # type: ignore[misc]  # aiohttp is imported late
-        def __init__(self, body: bytes, gate: Callable[[], None] | None, refusals: list[Exception]) -> None:
-            super().__init__(io.BytesIO(body))
-            self._gate = gate
-            self._refusals = refusals
-
-        async def write_with_length(self, writer: Any, content_length: int | None) -> None:
-            if self._gate is not None:
-                try:
-                    self._gate()
-                except Exception as refusal:
-                    self._refusals.append(refusal)
-                    raise
-            await super().write_with_length(writer, content_length)
-
-    return GatedPayload
-
-
 class KubernetesTransport:
     """One cluster over HTTP/1.1. Sessions open with the first request, in the loop that makes it."""
 
@@ -98,7 +75,7 @@ class KubernetesTransport:
 
         self._aiohttp = aiohttp
         self._url_type = yarl.URL
-        self._payload_type = _gated_payload(aiohttp)
+        self._payload_type = gated_payload(aiohttp)
         self._config = config
         self._clock = clock
         self._proxy = proxy_for(config.server, proxy_url=config.proxy_url, environ=os.environ)
@@ -137,7 +114,11 @@ class KubernetesTransport:
             _drop(response)
             raise
         response.release()
-        return HTTPResponse(response.status, _headers(response), body)
+        headers = _headers(response)
+        if headers.get("content-encoding") == "gzip":
+            what = f"{request.method} {self._url(request)}"
+            body = inflate(body, bytes_max=RESPONSE_BYTES_MAX, what=what)
+        return HTTPResponse(response.status, headers, body)
 
     @asynccontextmanager
     async def stream(self, request: HTTPRequest, /) -> AsyncIterator[ByteStream]:
@@ -183,7 +164,8 @@ class KubernetesTransport:
     async def _send(
         self, session: aiohttp.ClientSession, request: HTTPRequest, authorization: str, deadline: float
     ) -> aiohttp.ClientResponse:
-        headers = [("Accept", request.accept), ("Accept-Encoding", "identity"), *self._config.impersonate]
+        accepted = "gzip" if request.method == "GET" and session is self._requests else "identity"
+        headers = [("Accept", request.accept), ("Accept-Encoding", accepted), *self._config.impersonate]
         if authorization:
             headers.append(("Authorization", authorization))
         body: aiohttp.payload.BytesIOPayload | None = None
@@ -210,7 +192,7 @@ class KubernetesTransport:
                 raise refusals[0] from None
             raise self._failed(request, error) from error
         encoding = response.headers.get("Content-Encoding", "identity")
-        if encoding != "identity":
+        if encoding not in ("identity", accepted):
             _drop(response)
             raise TransportError(f"{request.method} {self._url(request)}: the answer came as {encoding}, unasked")
         if date := response.headers.get("Date"):

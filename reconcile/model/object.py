@@ -8,6 +8,7 @@ Guarantees:
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
@@ -27,6 +28,10 @@ _NOTHING: Mapping[str, str] = MappingProxyType({})
 _fields = json.decoder(dict[str, msgspec.Raw])
 _metadata = json.decoder(ObjectMeta)
 _text = json.decoder(str)
+
+
+MEMBER_NAMES_MAX = 256
+"""Names of top-level members that are remembered as JSON: kinds have a handful each."""
 
 
 class Object(msgspec.Struct, gc=False, eq=False):
@@ -148,6 +153,12 @@ def decode_object(data: bytes | msgspec.Raw, kind: Kind | None = None) -> Object
     return object_of(members, kind)
 
 
+@functools.lru_cache(maxsize=MEMBER_NAMES_MAX)
+def _member(name: str) -> bytes:
+    """``"name":``, escaped as JSON wants it."""
+    return json.encode(name) + b":"
+
+
 def object_of(members: dict[str, msgspec.Raw], kind: Kind | None = None) -> Object:
     """One object from its top-level members, which are used up; else as ``decode_object``.
 
@@ -165,7 +176,7 @@ def object_of(members: dict[str, msgspec.Raw], kind: Kind | None = None) -> Obje
             kind = Kind.of(_text.decode(raw_version), _text.decode(raw_kind))
     except (ValueError, msgspec.MsgspecError, RecursionError) as error:
         raise DecodeError(f"not an object: {error}") from error
-    rest = b",".join([b"%b:%b" % (json.encode(name), raw) for name, raw in members.items()])
+    rest = b",".join([_member(name) + raw for name, raw in members.items()])
     return Object(kind, metadata, rest)
 
 

@@ -168,15 +168,53 @@ async def test_an_endless_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.asyncio
-async def test_an_encoding_that_was_not_asked_for_is_refused() -> None:
-    """A proxy's doing; no half-understood bytes reach the decoder."""
+async def test_reads_are_asked_for_in_gzip_and_inflated() -> None:
+    """An API server compresses long answers to those who accept it: a twentieth of the bytes, a third of the CPU."""
+    packed = gzip.compress(b'{"items":[]}')
+
+    async def compressed(exchange: Exchange) -> None:
+        await exchange.answer(body=packed, more="Content-Encoding: gzip\r\n")
+
+    async with serving(compressed) as server, transport(ClusterConfig(server.url)) as client:
+        assert (await client.request(GET)).body == b'{"items":[]}'
+    assert server.exchanges[0].header("accept-encoding") == ["gzip"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (gzip.compress(b"x" * 5000), "longer than 1000 bytes; list in pages"),
+        (gzip.compress(b"x" * 900)[:-9], "cut off"),
+        (b"plain", "is not"),
+    ],
+    ids=["bomb", "cut", "plain"],
+)
+async def test_a_broken_gzip_answer_is_refused(monkeypatch: pytest.MonkeyPatch, body: bytes, says: str) -> None:
+    """A small answer that inflates beyond the bound, one that ends too soon, and one that is no gzip."""
+    monkeypatch.setattr(kubernetes_transport, "RESPONSE_BYTES_MAX", 1000)
+
+    async def broken(exchange: Exchange) -> None:
+        await exchange.answer(body=body, more="Content-Encoding: gzip\r\n")
+
+    async with serving(broken) as server, transport(ClusterConfig(server.url)) as client:
+        with pytest.raises(TransportError, match=says):
+            await client.request(HTTPRequest("GET", "/x", (("token", CANARY),)))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("watch", [True, False])
+async def test_an_encoding_that_was_not_asked_for_is_refused(watch: bool) -> None:
+    """A proxy's doing; no half-understood bytes reach the decoder. Watches are asked for as they are."""
+    encoding = "gzip" if watch else "br"
 
     async def packed(exchange: Exchange) -> None:
-        await exchange.answer(body=gzip.compress(b"{}"), more="Content-Encoding: gzip\r\n")
+        await exchange.answer(body=gzip.compress(b"{}"), more=f"Content-Encoding: {encoding}\r\n")
 
     async with serving(packed) as server, transport(ClusterConfig(server.url)) as client:
-        with pytest.raises(TransportError, match="came as gzip"):
-            await client.request(GET)
+        ask = client.stream(GET).__aenter__() if watch else client.request(GET)
+        with pytest.raises(TransportError, match=f"came as {encoding}"):
+            await ask
 
 
 @pytest.mark.asyncio
