@@ -15,16 +15,12 @@ import attrs
 from reconcile.core.enqueue import Enqueue, itself
 from reconcile.core.predicate import Predicate, all_of
 from reconcile.errors import UsageError
-from reconcile.model.resource import Kind
+from reconcile.model.resource import Kind, kind_of
 from reconcile.model.selector import LabelSelector, check_field_selector
 from reconcile.reconciler import Reconciler
 from reconcile.runtime.declaration import Declaration, IndexFunction, Options, Watch
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
-
-
-def _kind(kind: str | Kind) -> Kind:
-    return kind if isinstance(kind, Kind) else Kind.parse(kind)
 
 
 @attrs.frozen
@@ -57,7 +53,7 @@ class Builder:
         Raises:
             UsageError: the kind, the name or the selector is malformed.
         """
-        primary = _kind(kind)
+        primary = kind_of(kind)
         chosen = name or primary.kind.lower()
         if not _NAME.fullmatch(chosen):
             raise UsageError(f"controller name {chosen!r}: want lower-case letters, digits, '-' and '.'")
@@ -82,7 +78,7 @@ class Builder:
     ) -> Builder:
         """Watch ``kind`` and wake the object that controls it (before and after the change)."""
         LabelSelector.parse(labels)
-        return self._with(Watch(_kind(kind), None, where, labels, "", metadata_only, MappingProxyType(dict(indexes))))
+        return self._with(Watch(kind_of(kind), None, where, labels, "", metadata_only, MappingProxyType(dict(indexes))))
 
     def watches(
         self,
@@ -99,7 +95,7 @@ class Builder:
         LabelSelector.parse(labels)
         check_field_selector(fields)
         return self._with(
-            Watch(_kind(kind), enqueue, where, labels, fields, metadata_only, MappingProxyType(dict(indexes)))
+            Watch(kind_of(kind), enqueue, where, labels, fields, metadata_only, MappingProxyType(dict(indexes)))
         )
 
     def _with(self, watch: Watch) -> Builder:

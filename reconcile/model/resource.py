@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 import attrs
@@ -51,6 +52,14 @@ class Kind:
         """From an object's ``apiVersion`` and ``kind``."""
         group, _, version = api_version.rpartition("/")
         return cls(group, version, kind)
+
+
+_parse = functools.lru_cache(maxsize=1024)(Kind.parse)
+
+
+def kind_of(kind: str | Kind) -> Kind:
+    """A kind given as text or as a value; text is parsed once. Raises UsageError."""
+    return kind if isinstance(kind, Kind) else _parse(kind)
 
 
 @attrs.frozen(order=True)

@@ -20,7 +20,7 @@ from reconcile.model.key import ObjectKey
 from reconcile.model.object import Object, from_plain
 from reconcile.model.owner import controller_reference
 from reconcile.model.patch import ApplyPatch, JSONPatch, Patch
-from reconcile.model.resource import Kind, Resource
+from reconcile.model.resource import Kind, Resource, kind_of
 from reconcile.model.selector import LabelSelector
 from reconcile.model.write import Applied, Outcome, Refused, Unknown, Write
 from reconcile.reconciler import EventType, Propagation, Request
@@ -31,14 +31,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _log = logging.getLogger("reconcile.controller")
-
-parse_kind = functools.lru_cache(maxsize=1024)(Kind.parse)
-"""``Kind.parse``, remembered: reconcile functions name kinds as text on every call."""
-
-
-def kind_of(kind: str | Kind) -> Kind:
-    """A kind given as text or as a value. Raises UsageError."""
-    return kind if isinstance(kind, Kind) else parse_kind(kind)
 
 
 class Recorder(Protocol):

@@ -18,7 +18,7 @@ from reconcile.model.key import ObjectKey
 from reconcile.model.object import Object, from_plain
 from reconcile.model.owner import controller_reference, is_controlled_by
 from reconcile.model.patch import Patch
-from reconcile.model.resource import Kind
+from reconcile.model.resource import Kind, kind_of
 from reconcile.model.selector import LabelSelector
 from reconcile.reconciler import EventType, Propagation, Request
 
@@ -101,7 +101,7 @@ class RecordingContext:
         return self._now
 
     def get(self, kind: str | Kind, name: str, *, namespace: str | None = None) -> Object | None:
-        return _find(self._cached, _kind(kind), name, self.request.namespace if namespace is None else namespace)
+        return _find(self._cached, kind_of(kind), name, self.request.namespace if namespace is None else namespace)
 
     def list(
         self, kind: str | Kind, *, namespace: str | None = None, labels: Mapping[str, str] | str | None = None
@@ -111,24 +111,24 @@ class RecordingContext:
         return [
             one
             for one in self._cached
-            if one.kind == _kind(kind) and (not where or one.namespace == where) and selector.matches(one.labels)
+            if one.kind == kind_of(kind) and (not where or one.namespace == where) and selector.matches(one.labels)
         ]
 
     def owned(self, kind: str | Kind) -> Sequence[Object]:
         own = self._own
         if own is None:
             return ()
-        return [one for one in self._cached if one.kind == _kind(kind) and is_controlled_by(one, own)]
+        return [one for one in self._cached if one.kind == kind_of(kind) and is_controlled_by(one, own)]
 
     def indexed(self, kind: str | Kind, index: str, value: str) -> Sequence[Object]:
-        function = self._indexes[(str(_kind(kind)), index)]
-        return [one for one in self._cached if one.kind == _kind(kind) and value in function(one)]
+        function = self._indexes[(str(kind_of(kind)), index)]
+        return [one for one in self._cached if one.kind == kind_of(kind) and value in function(one)]
 
     async def read(self, kind: str | Kind, name: str, *, namespace: str | None = None) -> Object:
         where = self.request.namespace if namespace is None else namespace
-        found = _find(self._live, _kind(kind), name, where)
+        found = _find(self._live, kind_of(kind), name, where)
         if found is None:
-            raise NotFoundError(f"read {_kind(kind)} {where}/{name}", Status(404, "NotFound", "not found"))
+            raise NotFoundError(f"read {kind_of(kind)} {where}/{name}", Status(404, "NotFound", "not found"))
         return found
 
     async def create(self, obj: Any, *, owned: bool = True) -> Object:
@@ -198,10 +198,6 @@ class RecordingContext:
 
 def _as_object(value: Any) -> Object:
     return value if isinstance(value, Object) else from_plain(value)
-
-
-def _kind(kind: str | Kind) -> Kind:
-    return kind if isinstance(kind, Kind) else Kind.parse(kind)
 
 
 def _find(objects: Iterable[Object], kind: Kind, name: str, namespace: str) -> Object | None:

@@ -28,6 +28,7 @@ from reconcile.model.resource import Kind, Resource
 from reconcile.model.scope import Scope
 from reconcile.runtime.informer import Informer
 from reconcile.testing.envtest import ControlPlane, ControlPlaneConfig
+from reconcile.testing.waiting import eventually
 
 CONFIG_MAPS = Resource(Kind("", "v1", "ConfigMap"), "configmaps")
 SECONDS_MAX = 60.0
@@ -179,9 +180,7 @@ async def test_a_role_in_each_namespace_is_enough(control_plane: ControlPlane, n
         informer = Informer(client, CONFIG_MAPS, scope=Scope((namespace, other)))
         async with running(informer) as heard:
             await heard.until(lambda: bool(names(informer, namespace)), "the namespace that may be read")
-            async with asyncio.timeout(SECONDS_MAX):
-                while not informer.problems:
-                    await asyncio.sleep(0.05)
+            await eventually(lambda: informer.problems, seconds=SECONDS_MAX)
             (problem,) = informer.problems
             assert f'cannot list resource "configmaps" in API group "" in the namespace "{other}"' in problem
             assert not informer.has_synced
@@ -251,9 +250,7 @@ async def test_a_kind_that_goes_away_and_comes_back(control_plane: ControlPlane,
         async with running(informer) as heard:
             await informer.wait_synced(SECONDS_MAX)
             await request(control_plane, "DELETE", f"{DEFINITIONS}/widgets.informer.example.com")
-            async with asyncio.timeout(SECONDS_MAX):
-                while not any("404" in problem for problem in informer.problems):
-                    await asyncio.sleep(0.05)
+            await eventually(lambda: any("404" in problem for problem in informer.problems), seconds=SECONDS_MAX)
             await until_answered(control_plane, f"/apis/{WIDGETS.api_version}/widgets", served=False)
             await define_widgets(control_plane)
             second = await request(control_plane, "POST", objects, widget)
@@ -282,9 +279,7 @@ class Breakable:
 
     async def cut(self) -> None:
         """Once there is a stream to cut."""
-        async with asyncio.timeout(SECONDS_MAX):
-            while not self._streams:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: self._streams, seconds=SECONDS_MAX)
         self.open.clear()
         for scope in self._streams:
             scope.cancel()
