@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -32,12 +31,9 @@ from reconcile import (
 from reconcile.client import writes
 from reconcile.model.object import from_plain
 from reconcile.model.write import Applied, Refused
-
-T = TypeVar("T")
+from reconcile.testing.waiting import eventually
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-SECONDS_MAX = 30.0
-POLL_SECONDS = 0.05
 
 
 def example(name: str) -> ModuleType:
@@ -107,22 +103,10 @@ class Cluster:
             ) or []  # null at first
             return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
 
-        await until(is_established)
+        await eventually(is_established)
 
     def running(self, app: App) -> Any:
         return app.running(client=self.client, options=RunOptions(namespaces=(self.namespace,), missing_kinds="wait"))
-
-
-async def until(question: Callable[[], Awaitable[T]]) -> T:
-    """Ask until the answer is true, for a bounded time."""
-    last: Any = None
-    try:
-        async with asyncio.timeout(SECONDS_MAX):
-            while not (last := await question()):
-                await asyncio.sleep(POLL_SECONDS)
-    except TimeoutError:
-        pytest.fail(f"{question.__qualname__} is still {last!r} after {SECONDS_MAX:g} s")
-    return last
 
 
 @pytest_asyncio.fixture
@@ -142,7 +126,7 @@ async def test_hello_greets_and_restores_its_greeting(cluster: Cluster) -> None:
             greeting = await cluster.get("v1/ConfigMap", "world-greeting")
             return greeting is not None and greeting.field("data") == {"text": "Hello, World!"}
 
-        await until(greeted)
+        await eventually(greeted)
         greeting = await cluster.get("v1/ConfigMap", "world-greeting")
         assert greeting is not None
         owner = controller_of(greeting)
@@ -150,9 +134,9 @@ async def test_hello_greets_and_restores_its_greeting(cluster: Cluster) -> None:
         assert owner.uid == world.uid
 
         await cluster.delete("v1/ConfigMap", "world-greeting")
-        await until(greeted)
+        await eventually(greeted)
         await cluster.merge("v1/ConfigMap", "world-greeting", {"data": {"text": "Go away"}})
-        await until(greeted)
+        await eventually(greeted)
         assert "other-greeting" not in await cluster.names("v1/ConfigMap")
 
 
@@ -171,11 +155,11 @@ async def test_a_widget_owns_one_config_map_a_colour(cluster: Cluster) -> None:
             is_told = status == {"observedGeneration": widget.metadata.generation, "ready": len(names)}
             return is_told and await cluster.names("v1/ConfigMap") == set(names)
 
-        await until(lambda: settled("rainbow-red", "rainbow-orange", "rainbow-green"))
+        await eventually(lambda: settled("rainbow-red", "rainbow-orange", "rainbow-green"))
         await cluster.merge("example.com/v1/Widget", "rainbow", {"spec": {"colours": ["red", "blue"]}})
-        await until(lambda: settled("rainbow-red", "rainbow-blue"))
+        await eventually(lambda: settled("rainbow-red", "rainbow-blue"))
         await cluster.delete("v1/ConfigMap", "rainbow-red")
-        await until(lambda: settled("rainbow-red", "rainbow-blue"))
+        await eventually(lambda: settled("rainbow-red", "rainbow-blue"))
 
 
 @pytest.mark.asyncio
@@ -197,15 +181,15 @@ async def test_an_album_adopts_by_label_and_releases(cluster: Cluster) -> None:
         async def is_owned(name: str, uid: str | None) -> bool:
             return await owner_of(name) == uid
 
-        await until(lambda: is_owned("early", album.uid))
+        await eventually(lambda: is_owned("early", album.uid))
         await cluster.create("v1/ConfigMap", "late")
         await cluster.merge("v1/ConfigMap", "late", {"metadata": {"labels": label}})
-        await until(lambda: is_owned("late", album.uid))
+        await eventually(lambda: is_owned("late", album.uid))
 
         await cluster.merge("v1/ConfigMap", "early", {"metadata": {"labels": {"example.com/album": "winter"}}})
-        await until(lambda: is_owned("early", other.uid))
+        await eventually(lambda: is_owned("early", other.uid))
         await cluster.merge("v1/ConfigMap", "late", {"metadata": {"labels": {"example.com/album": None}}})
-        await until(lambda: is_owned("late", None))
+        await eventually(lambda: is_owned("late", None))
         assert await owner_of("early") == other.uid
 
 
@@ -237,7 +221,7 @@ async def test_the_janitor_deletes_finished_pods_when_their_time_has_come(cluste
         async def nothing_more() -> bool:
             return await cluster.names("v1/Pod") == left
 
-        await until(nothing_more)
+        await eventually(nothing_more)
 
 
 @pytest.mark.asyncio
@@ -257,17 +241,17 @@ async def test_a_finalizer_removes_the_outside_file(
     async with cluster.running(example("finalizer").app):
         await cluster.create("v1/ConfigMap", "settings", labels=labels, data={"colour": "red"})
         await cluster.create("v1/ConfigMap", "other", labels=labels, data={"size": "1"})
-        await until(lambda: holds(settings="colour=red\n", other="size=1\n"))
+        await eventually(lambda: holds(settings="colour=red\n", other="size=1\n"))
         await cluster.merge("v1/ConfigMap", "settings", {"data": {"colour": "blue"}})
-        await until(lambda: holds(settings="colour=blue\n", other="size=1\n"))
+        await eventually(lambda: holds(settings="colour=blue\n", other="size=1\n"))
         await cluster.merge("v1/ConfigMap", "settings", {"metadata": {"labels": {"mirror": None}}})
         await cluster.delete("v1/ConfigMap", "settings")
-        await until(lambda: holds(other="size=1\n"))
+        await eventually(lambda: holds(other="size=1\n"))
 
         async def is_gone() -> bool:
             return await cluster.get("v1/ConfigMap", "settings") is None
 
-        await until(is_gone)
+        await eventually(is_gone)
 
     await cluster.delete("v1/ConfigMap", "other")
     waiting = await cluster.get("v1/ConfigMap", "other")
@@ -275,4 +259,4 @@ async def test_a_finalizer_removes_the_outside_file(
     assert waiting.is_deleting
     assert await holds(other="size=1\n")
     async with cluster.running(example("finalizer").app):
-        await until(holds)
+        await eventually(holds)
