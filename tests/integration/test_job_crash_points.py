@@ -14,9 +14,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Self
 
 import pytest
-from job_crashes import MODES, Fault, JobRun, Recorder
+from job_crashes import MODES, Fault, JobRun
 from job_history import History, created, index_of, outcome
 from job_invariants import broken, extra_pods
+from job_watch import Recorder
 from pods import JOB, POD, job_manifest
 
 from reconcile import connect, load_config
