@@ -15,6 +15,7 @@ from typing import Any
 import anyio
 from job_status_rules import violations
 
+from reconcile import Counter, Histogram, Measured
 from reconcile.errors import AlreadyExistsError, ApiError, ConflictError, NotFoundError, Status, UnknownOutcomeError
 from reconcile.model.key import ObjectKey
 from reconcile.model.object import Object, from_plain
@@ -51,6 +52,7 @@ class JobWorld:
         self.uids = 0
         self.writes: list[str] = []
         self.events: list[tuple[str, str]] = []
+        self.measurements: list[Measured] = []
         self.broken: list[str] = []
         self.crash: tuple[int, str] | None = None
         self.crashed = False
@@ -380,10 +382,12 @@ class JobWorld:
     def _succeeded(self) -> set[str]:
         """Uids (Indexed: indexes) that succeeded and are counted, or will be."""
         assert self.job is not None
+        failures = (self.status.get("uncountedTerminatedPods") or {}).get("failed", ())
         waiting = {
             pod["metadata"]["uid"]: pod
             for pod in self.pods.values()
             if pod["status"]["phase"] == "Succeeded" and self.finalizer in (pod["metadata"].get("finalizers") or ())
+            if pod["metadata"]["uid"] not in failures
         }
         if self.job["spec"].get("completionMode") != "Indexed":
             return self.counted_succeeded | set(waiting)
@@ -458,6 +462,9 @@ class WorldContext:
 
     def now(self) -> datetime:
         return self.world.now
+
+    def report(self, metric: Counter | Histogram, value: float, *labels: str) -> None:
+        self.world.measurements.append(Measured(metric, value, labels))
 
     def _pods(self) -> list[Object]:
         return [from_plain(copy.deepcopy(pod)) for pod in (self.ghosts | self.world.pods).values()]

@@ -1,7 +1,8 @@
 """Backoff: how long a failed Pod's replacement waits.
 
 After ``n`` consecutive failures ``min(10 s · 2^(n-1), 10 min)`` from the latest one, for the whole Job or, with
-``backoffLimitPerIndex``, for each index (KEP-3850). The whole-Job count lives in memory: a restart begins it anew.
+``backoffLimitPerIndex``, for each index (KEP-3850). The count of an index is on its Pods. That of the whole Job lives
+in memory; after a restart it is taken from the Pods that have ended, so that it is lost only with them.
 """
 
 from __future__ import annotations

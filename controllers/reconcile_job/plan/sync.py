@@ -50,14 +50,15 @@ class Event:
 
 @attrs.frozen
 class Memory:
-    """What is remembered of a Job between looks. Losing it costs a shorter backoff and one early status write.
+    """What is remembered of a Job between looks. Losing it costs one early status write.
 
     Attributes:
-        backoff: consecutive failures; committed only once the status that counts them is written.
+        backoff: consecutive failures; committed only once the status that counts them is written. None where nothing
+            is remembered: then the Pods that are counted already, and still there, tell.
         written: when the status was last written.
     """
 
-    backoff: BackoffRecord = attrs.field(factory=BackoffRecord)
+    backoff: BackoffRecord | None = None
     written: datetime | None = None
 
 
@@ -243,7 +244,8 @@ def decide(
     start_time = job.status.start_time
     if start_time is None and not job.spec.suspend:
         start_time = now.replace(microsecond=0)
-    backoff = memory.backoff.updated(tally_.new_succeeded, tally_.new_failed)
+    counted = BackoffRecord().updated(*tally_.counted()) if memory.backoff is None else memory.backoff
+    backoff = counted.updated(tally_.new_succeeded, tally_.new_failed)
     interim = finish.verdict(job, tally_, start_time, now)
     is_managed = interim is None and not job.is_deleting
     # A success that leaves Pods running is written before they are stopped: should a crash come between, they would

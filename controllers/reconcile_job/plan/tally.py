@@ -45,6 +45,12 @@ class Tally:
     def ready(self) -> int:
         return sum(pod.is_ready for pod in self.active)
 
+    def counted(self) -> tuple[list[PodView], list[PodView]]:
+        """The Pods that have succeeded and failed, are counted already, and are still there."""
+        new = {pod.uid for pod in (*self.new_succeeded, *self.new_failed)}
+        ended = [pod for pod in self.pods if pod.has_finished and pod.uid not in new]
+        return [pod for pod in ended if pod.has_succeeded], [pod for pod in ended if not pod.has_succeeded]
+
 
 def counts_as_failed(job: JobView, pod: PodView) -> bool:
     """Phase Failed; or on its way out, where a replacement need not wait for the end (KEP-3939)."""
@@ -64,7 +70,10 @@ def tally(job: JobView, pods: Sequence[PodView], finalizer: str) -> Tally:
     known_succeeded, known_failed = frozenset(uncounted.succeeded), frozenset(uncounted.failed)
     counting = [pod for pod in pods if pod.has_finalizer(finalizer) and has_valid_index(job, pod)]
     active = tuple(pod for pod in pods if pod.is_active)
-    succeeded = tuple(pod for pod in counting if pod.has_succeeded and pod.uid not in known_succeeded)
+    # One that was on its way out, and is counted as a failure for it, may still end well: it stays a failure.
+    succeeded = tuple(
+        pod for pod in counting if pod.has_succeeded and pod.uid not in known_succeeded and pod.uid not in known_failed
+    )
     failing = [pod for pod in counting if counts_as_failed(job, pod)]
     failed = tuple(pod for pod in failing if pod.uid not in known_failed)
     counted_failures = sum(_judgement(job, pod).counts for pod in failed)

@@ -303,3 +303,43 @@ def test_a_job_that_goes_while_leftovers_are_let_go_makes_no_pods():
     world.look()
     assert len(world.created) == 1
     assert not any(pod["metadata"]["finalizers"] for pod in world.pods.values())
+
+
+def test_the_backoff_outlives_a_restart():
+    """Another process takes the count of failures from the Pods that are there, and waits as long."""
+    world = JobWorld({"completions": 1})
+    for failures in (1, 2):
+        world.look()
+        [active] = world.active()
+        world.end_pod(active["metadata"]["name"], "Failed")
+        world.advance(1)
+        assert world.look() == 10 * failures - 1
+        world.restart()
+        assert world.look() == 10 * failures - 1
+        world.advance(10 * failures - 1)
+    world.look()
+    assert len(world.created) == 3
+    assert world.broken == []
+
+
+def test_a_pod_counted_as_failed_that_still_ends_well_stays_a_failure():
+    """It was on its way out, and its finalizer could not be taken off; the work it stood for is done by another."""
+    world = JobWorld({"completions": 1})
+    world.look()
+    running(world)
+    [first] = world.pods
+    world.delete_pod(first)
+    world.refuse = lambda what: what.startswith("patch")
+    world.advance(2)
+    world.look()
+    assert world.status["uncountedTerminatedPods"] == {"failed": [world.pods[first]["metadata"]["uid"]]}
+    world.end_pod(first, "Succeeded")
+    world.refuse = lambda _what: False
+    world.advance(20)
+    world.look()
+    world.advance(20)
+    assert world.conditions() == []
+    world.settle(succeed)
+    assert (world.status["failed"], world.status["succeeded"]) == (1, 1)
+    assert world.conditions()[-1][0] == "Complete"
+    assert world.broken == []
