@@ -18,6 +18,7 @@ import threading
 import time
 from pathlib import Path
 
+import attrs
 import pytest
 
 from reconcile.errors import ForbiddenError, UnauthorizedError
@@ -243,11 +244,18 @@ def test_without_controllers_pods_need_no_service_account() -> None:
     assert (done.stdout, done.stderr) == ("None\ndefault\n", "")
 
 
+@pytest.mark.parametrize("program", ["kube-apiserver", "kube-controller-manager"])
 @pytest.mark.asyncio
-async def test_a_program_that_does_not_start_is_reported_with_its_log(tmp_path: Path) -> None:
+async def test_a_program_that_does_not_start_is_reported_with_its_log(tmp_path: Path, program: str) -> None:
     """The error says which program, how it ended and what it wrote last; and nothing is left running."""
-    control_plane = ControlPlane(ControlPlaneConfig(apiserver_arguments=["--nonsense"], directory=tmp_path))
-    with pytest.raises(ControlPlaneError, match=r"(?s)kube-apiserver has ended with exit code 1.*--nonsense"):
+    flags = ["--nonsense"]
+    config = (
+        ControlPlaneConfig(apiserver_arguments=flags)
+        if program == "kube-apiserver"
+        else ControlPlaneConfig(controllers="none", controller_manager_arguments=flags)
+    )
+    control_plane = ControlPlane(attrs.evolve(config, directory=tmp_path))
+    with pytest.raises(ControlPlaneError, match=rf"(?s){program} has ended with exit code 1.*--nonsense"):
         await control_plane.start()
     assert not is_supervised(tmp_path)
 

@@ -30,6 +30,8 @@ class ControlPlaneConfig:
         scheduler: whether kube-scheduler is started.
         audit_policy: what the API server writes to ``ControlPlane.audit_log``; None: nothing.
         apiserver_arguments: further flags of kube-apiserver, such as ``--feature-gates=…``.
+        controller_manager_arguments: further flags of kube-controller-manager, such as
+            ``--node-monitor-grace-period=15s``.
         requests_per_second: the client-side limit of kube-controller-manager and kube-scheduler. Their own (20 and
             50) are made for shared clusters and would decide how long a test takes.
         directory: for data and logs, kept afterwards; a second start there finds its objects again. None: a
@@ -41,5 +43,6 @@ class ControlPlaneConfig:
     scheduler: bool = False
     audit_policy: Mapping[str, Any] | None = None
     apiserver_arguments: Sequence[str] = ()
+    controller_manager_arguments: Sequence[str] = ()
     requests_per_second: int = 10_000
     directory: Path | None = None

@@ -75,6 +75,7 @@ class Programs:
                 *arguments.controller_manager_arguments(
                     credentials, port, kubeconfig, controllers, self.config.requests_per_second
                 ),
+                *self.config.controller_manager_arguments,
             ]
 
         await self._start_on_free_port("kube-controller-manager", "/healthz", credentials, command)
