@@ -13,12 +13,12 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 import anyio
 import pytest
 import pytest_asyncio
-from anyio.from_thread import start_blocking_portal
+from node_cluster import local_node, shared_control_plane
 
 from reconcile.client.api import Client
 from reconcile.client.config import load_config
@@ -28,9 +28,9 @@ from reconcile.errors import ConfigurationError, NotFoundError, UsageError
 from reconcile.model.key import ObjectKey
 from reconcile.model.object import Object
 from reconcile.model.resource import Kind, Resource
-from reconcile.nodes import LocalNode, MachineError, Taint, missing_requirements
+from reconcile.nodes import LocalNode, MachineError, Taint
 from reconcile.nodes.machine.registration import NODES
-from reconcile.testing.envtest import BinariesUnavailableError, ControlPlane, ControlPlaneConfig
+from reconcile.testing.envtest import ControlPlane, ControlPlaneConfig
 
 pytestmark = [pytest.mark.nodes, pytest.mark.asyncio]
 
@@ -45,29 +45,11 @@ CONTROLLERS = (
 CONFIG = ControlPlaneConfig(controllers=",".join(CONTROLLERS), scheduler=True)
 
 
-def cannot_be_had(reason: str) -> NoReturn:
-    if os.environ.get("CI", "").lower() in {"true", "1"}:
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
-
-
 @pytest.fixture(scope="module")
-def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+def cluster(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A control plane of these tests' own (Pods of others must not land on our nodes), shared by all workers."""
-    if missing := missing_requirements():
-        cannot_be_had("no real node: " + "; ".join(missing))
-    worker = getattr(request.config, "workerinput", None)
-    base = tmp_path_factory.getbasetemp()
-    directory = base / "nodes" if worker is None else base.parent / f"nodes-{worker['testrunuid']}"
-    with start_blocking_portal() as portal:
-        try:
-            control_plane = portal.call(ControlPlane.share, CONFIG, directory)
-            portal.call(control_plane.binary, "kubelet")
-        except BinariesUnavailableError as error:
-            cannot_be_had(f"no control plane: {error}")
-    yield control_plane
-    with start_blocking_portal() as portal:
-        portal.call(control_plane.stop)
+    with shared_control_plane(CONFIG, "nodes", pytestconfig, tmp_path_factory) as control_plane:
+        yield control_plane
 
 
 @pytest_asyncio.fixture
@@ -83,12 +65,6 @@ async def space(cluster: ControlPlane) -> AsyncIterator[str]:
     await cluster.create_namespace(name)
     yield name
     cluster.rest.request("DELETE", f"/api/v1/namespaces/{name}")
-
-
-async def local_node(cluster: ControlPlane, name: str, **options: Any) -> LocalNode:
-    """A node that speaks to the API server as a kubelet may, and no more."""
-    kubeconfig = cluster.kubeconfig(user=f"system:node:{name}", groups=["system:nodes"])
-    return LocalNode(name, kubeconfig=kubeconfig, kubelet=await cluster.binary("kubelet"), **options)
 
 
 async def create_pod(client: Client, namespace: str, name: str, node: str, *command: str, **spec: Any) -> ObjectKey:
