@@ -1,0 +1,1 @@
+"""The embedded cluster: a Kubernetes API in this process, for trying things out and for tests. Not for production."""
