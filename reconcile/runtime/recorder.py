@@ -8,6 +8,7 @@ Guarantees:
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from typing import assert_never
@@ -167,3 +168,29 @@ class EventRecorder:
     def _drop(self, reason: str) -> None:
         self.dropped_total += 1
         self._hooks.emit(EventDropped(reason))
+
+
+class Recorders:
+    """One recorder for each component of a process: programs that run together keep their names."""
+
+    def __init__(self, client: Client, *, gate: Callable[[], None], clock: Clock, hooks: Hooks) -> None:
+        self._new = functools.partial(EventRecorder, client, gate=gate, clock=clock, hooks=hooks)
+        self._recorders: dict[str, EventRecorder] = {}
+
+    def of(self, component: str) -> EventRecorder:
+        """The component's recorder."""
+        if component not in self._recorders:
+            self._recorders[component] = self._new(component)
+        return self._recorders[component]
+
+    async def run(self) -> None:
+        """Write what is reported to those that there are by now, until cancelled."""
+        async with anyio.create_task_group() as group:
+            for recorder in self._recorders.values():
+                group.start_soon(recorder.run)
+
+    async def flush(self) -> None:
+        """Wait until all is written that was reported so far, at once and so no longer than one alone would."""
+        async with anyio.create_task_group() as group:
+            for recorder in self._recorders.values():
+                group.start_soon(recorder.flush)
