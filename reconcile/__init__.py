@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         UnknownOutcomeError,
         UsageError,
     )
+    from reconcile.instrumentation.metric import Counter, Histogram, Measured
     from reconcile.manager import Manager, RunOptions
     from reconcile.model.condition import set_condition
     from reconcile.model.key import ObjectKey
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from reconcile.model.owner import controller_of, controller_reference, is_controlled_by
     from reconcile.model.patch import ApplyPatch, JSONPatch, MergePatch, StrategicMergePatch
     from reconcile.model.resource import Kind, Resource
+    from reconcile.model.right import Right
     from reconcile.model.selector import LabelSelector
     from reconcile.reconciler import Context, Reconciler, Request, Result
     from reconcile.runtime.finalizer import finalize
@@ -101,6 +103,9 @@ _HOMES = {
     "UnknownKindError": "errors",
     "UnknownOutcomeError": "errors",
     "UsageError": "errors",
+    "Counter": "instrumentation.metric",
+    "Histogram": "instrumentation.metric",
+    "Measured": "instrumentation.metric",
     "Manager": "manager",
     "RunOptions": "manager",
     "set_condition": "model.condition",
@@ -118,6 +123,7 @@ _HOMES = {
     "StrategicMergePatch": "model.patch",
     "Kind": "model.resource",
     "Resource": "model.resource",
+    "Right": "model.right",
     "LabelSelector": "model.selector",
     "Context": "reconciler",
     "Reconciler": "reconciler",
@@ -138,10 +144,12 @@ __all__ = [
     "ConfigurationError",
     "ConflictError",
     "Context",
+    "Counter",
     "DeclaredController",
     "DecodeError",
     "ExpiredError",
     "ForbiddenError",
+    "Histogram",
     "InvalidError",
     "JSONPatch",
     "Kind",
@@ -149,6 +157,7 @@ __all__ = [
     "LeaderElectionConfig",
     "LeaseLostError",
     "Manager",
+    "Measured",
     "MergePatch",
     "NotFoundError",
     "Object",
@@ -160,6 +169,7 @@ __all__ = [
     "Request",
     "Resource",
     "Result",
+    "Right",
     "RunOptions",
     "StrategicMergePatch",
     "TerminalError",

@@ -27,9 +27,11 @@ from reconcile.core.predicate import Predicate
 from reconcile.errors import DecodeError, TerminalError, UsageError
 from reconcile.instrumentation.hooks import Hook, Hooks
 from reconcile.instrumentation.log_hook import LogHook
+from reconcile.instrumentation.metric import Metric
 from reconcile.manager import Manager, RunOptions
 from reconcile.model.object import Object
 from reconcile.model.resource import Kind
+from reconcile.model.right import Right, merged
 from reconcile.model.selector import LabelSelector
 from reconcile.reconciler import Context, Request, Returned
 from reconcile.runtime.clock import SYSTEM_CLOCK, Clock
@@ -84,7 +86,7 @@ class App:
     """Controllers that run together: one client, one cache, one lease.
 
     Args:
-        name: in logs and as the default name of the lease.
+        name: in logs, who its Events are from, and the default name of the lease.
         arguments: adds the program's own flags to ``reconcile run NAME``.
         setup: registers controllers once the flags are known; called once, before the start.
     """
@@ -110,15 +112,31 @@ class App:
         """What has been declared so far."""
         return tuple(self._declarations)
 
+    @property
+    def rights(self) -> Sequence[Right]:
+        """What the controllers declared so far ask of the server: what they watch, their ``needs``, and Events."""
+        asked = [Right("v1/Event", ["create", "patch"])]
+        for one in self._declarations:
+            asked.extend(Right(watch.kind, ["list", "watch"]) for watch in one.watches)
+            asked.extend(one.needs)
+        return merged(asked)
+
     def builder(self, kind: str | Kind, *, name: str = "", **watch: Any) -> Builder:
         """``Builder.for_``: the long form of the decorator."""
         return Builder.for_(kind, name=name, **watch)
 
     def add(self, declaration: Declaration) -> None:
-        """Run this controller too. Raises UsageError for a second one of the same name."""
+        """Run this controller too. Raises UsageError for a second one, or a second metric, of the same name."""
         if any(one.name == declaration.name for one in self._declarations):
             raise UsageError(f"app {self.name!r} has a controller {declaration.name!r} already; pass name=")
-        self._declarations.append(declaration)
+        known = {metric.name.removesuffix("_total"): metric for one in self._declarations for metric in one.metrics}
+        for metric in declaration.metrics:
+            if known.setdefault(metric.name.removesuffix("_total"), metric) is not metric:
+                raise UsageError(
+                    f"controller {declaration.name!r}: app {self.name!r} has a metric {metric.name} already; share the "
+                    f"declaration, or rename one"
+                )
+        self._declarations.append(attrs.evolve(declaration, component=declaration.component or self.name))
 
     def hook(self, hook: Hook) -> Hook:
         """Hear the facts of this app (``reconcile.instrumentation.hooks``)."""
@@ -133,6 +151,8 @@ class App:
         name: str = "",
         labels: str = "",
         where: Predicate | None = None,
+        metrics: Sequence[Metric] = (),
+        needs: Sequence[Right] = (),
         **options: Any,
     ) -> Callable[[Function[T]], DeclaredController[T]]:
         """Declare ``async def f(obj, ctx)`` as the controller of ``kind``.
@@ -146,6 +166,8 @@ class App:
             name: in logs, metrics and as field manager; the function's name if empty.
             labels: selector that narrows what is watched, on the server.
             where: changes for which it is false wake nothing.
+            metrics: its own, to which it reports with ``Context.report``.
+            needs: what it asks of the server besides listing and watching, for ``reconcile rbac``.
             options: the fields of ``Options``.
 
         Raises:
@@ -163,7 +185,7 @@ class App:
             reconciler = _FunctionReconciler[T](
                 builder.kind, LabelSelector.parse(labels), function, decode_as, wants_missing
             )
-            declaration = builder.options(**options).build(reconciler)
+            declaration = builder.metrics(*metrics).needs(*needs).options(**options).build(reconciler)
             self.add(declaration)
             return DeclaredController(declaration, function)
 

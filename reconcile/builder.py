@@ -15,10 +15,12 @@ import attrs
 from reconcile.core.enqueue import Enqueue, itself
 from reconcile.core.predicate import Predicate, all_of
 from reconcile.errors import UsageError
+from reconcile.instrumentation.metric import Measure, Metric
 from reconcile.model.resource import Kind, kind_of
+from reconcile.model.right import Right
 from reconcile.model.selector import LabelSelector, check_field_selector
 from reconcile.reconciler import Reconciler
-from reconcile.runtime.declaration import Declaration, IndexFunction, Options, Watch
+from reconcile.runtime.declaration import Declaration, IndexFunction, Options, StartCheck, Watch
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
@@ -30,6 +32,9 @@ class Builder:
     name: str
     _watches: tuple[Watch, ...]
     _options: Options = attrs.field(factory=Options)
+    _metrics: tuple[Metric, ...] = ()
+    _needs: tuple[Right, ...] = ()
+    _start_check: StartCheck | None = None
 
     @classmethod
     def for_(
@@ -40,6 +45,7 @@ class Builder:
         labels: str = "",
         fields: str = "",
         indexes: Mapping[str, IndexFunction] = MappingProxyType({}),
+        measure: Measure | None = None,
     ) -> Builder:
         """A controller of ``kind``, such as ``batch/v1/Job``.
 
@@ -49,6 +55,7 @@ class Builder:
             labels: label selector that narrows what is watched, on the server.
             fields: field selector that does.
             indexes: named indexes of the kind.
+            measure: what each change of one says for the metrics (see ``metrics``).
 
         Raises:
             UsageError: the kind, the name or the selector is malformed.
@@ -59,7 +66,7 @@ class Builder:
             raise UsageError(f"controller name {chosen!r}: want lower-case letters, digits, '-' and '.'")
         LabelSelector.parse(labels)
         check_field_selector(fields)
-        watch = Watch(primary, itself, None, labels, fields, indexes=MappingProxyType(dict(indexes)))
+        watch = Watch(primary, itself, None, labels, fields, False, MappingProxyType(dict(indexes)), measure)
         return cls(chosen, (watch,))
 
     @property
@@ -75,10 +82,12 @@ class Builder:
         labels: str = "",
         metadata_only: bool = False,
         indexes: Mapping[str, IndexFunction] = MappingProxyType({}),
+        measure: Measure | None = None,
     ) -> Builder:
         """Watch ``kind`` and wake the object that controls it (before and after the change)."""
         LabelSelector.parse(labels)
-        return self._with(Watch(kind_of(kind), None, where, labels, "", metadata_only, MappingProxyType(dict(indexes))))
+        found = MappingProxyType(dict(indexes))
+        return self._with(Watch(kind_of(kind), None, where, labels, "", metadata_only, found, measure))
 
     def watches(
         self,
@@ -90,13 +99,13 @@ class Builder:
         fields: str = "",
         metadata_only: bool = False,
         indexes: Mapping[str, IndexFunction] = MappingProxyType({}),
+        measure: Measure | None = None,
     ) -> Builder:
         """Watch ``kind`` and wake the keys that ``enqueue`` gives for each change."""
         LabelSelector.parse(labels)
         check_field_selector(fields)
-        return self._with(
-            Watch(kind_of(kind), enqueue, where, labels, fields, metadata_only, MappingProxyType(dict(indexes)))
-        )
+        found = MappingProxyType(dict(indexes))
+        return self._with(Watch(kind_of(kind), enqueue, where, labels, fields, metadata_only, found, measure))
 
     def _with(self, watch: Watch) -> Builder:
         return attrs.evolve(self, watches=(*self._watches, watch))
@@ -108,6 +117,10 @@ class Builder:
         narrowed = attrs.evolve(primary, predicate=all_of(*present, *predicates))
         return attrs.evolve(self, watches=(narrowed, *self._watches[1:]))
 
+    def metrics(self, *metrics: Metric) -> Builder:
+        """Declare metrics that it reports to: ``Context.report``, and the ``measure`` of a watch."""
+        return attrs.evolve(self, metrics=(*self._metrics, *metrics))
+
     def options(self, **changes: Any) -> Builder:
         """Change how it is run: the fields of ``Options``. Raises UsageError for a wrong name or value."""
         known = {field.name for field in attrs.fields(Options)}
@@ -117,9 +130,22 @@ class Builder:
             raise UsageError(f"controller {self.name!r}: no option {unknown[0]!r}; there are {there}")
         return attrs.evolve(self, options=attrs.evolve(self._options, **changes))
 
+    def needs(self, *rights: Right) -> Builder:
+        """What the reconcile function asks of the server besides listing and watching: live reads, and writes.
+
+        For ``reconcile rbac``, which prints the manifest that grants it; nothing is enforced here. Server-side apply
+        needs ``patch``, and ``create`` where the object may not be there yet; an eviction ``create`` on
+        ``Right("v1/Pod", ["create"], "eviction")``.
+        """
+        return attrs.evolve(self, needs=(*self._needs, *rights))
+
+    def start_check(self, check: StartCheck) -> Builder:
+        """Await ``check(client)`` before anything is watched; what it raises ends the run."""
+        return attrs.evolve(self, start_check=check)
+
     def build(self, reconciler: Reconciler) -> Declaration:
         """The declaration, to be given to ``App.add``."""
         options = self._options
         if not options.field_manager:
             options = attrs.evolve(options, field_manager=self.name)
-        return Declaration(self.name, reconciler, self._watches, options)
+        return Declaration(self.name, reconciler, self._watches, options, self._metrics, self._needs, self._start_check)

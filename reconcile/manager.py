@@ -34,7 +34,7 @@ from reconcile.runtime.declaration import Declaration, IndexFunction, Watch, che
 from reconcile.runtime.health import Health
 from reconcile.runtime.informer import Informer
 from reconcile.runtime.leader_election import LeaderElectionConfig, LeaderElector
-from reconcile.runtime.recorder import EventRecorder
+from reconcile.runtime.recorder import Recorders
 from reconcile.runtime.serving import Serving
 from reconcile.runtime.watchdog import LoopWatchdog
 
@@ -138,6 +138,7 @@ class Manager:
             metrics_bind_address=options.metrics_bind_address,
             hooks=hooks,
             collector=self._readings,
+            metrics=[metric for declaration in declarations for metric in declaration.metrics],
         )
         self.controllers: tuple[Controller, ...] = ()
         self.elector: LeaderElector | None = None
@@ -177,9 +178,7 @@ class Manager:
         # Without the scope: the probe's body is for everybody, and namespaces are the cluster's business.
         selectors = "".join(f" [{text}]" for text in (informer.label_selector, informer.field_selector) if text)
         part = " (metadata)" if informer.metadata_only else ""
-        same = [
-            one.resource.kind.version for one in self.cache.informers if str(one.resource) == str(informer.resource)
-        ]
+        same = [x.resource.kind.version for x in self.cache.informers if str(x.resource) == str(informer.resource)]
         version = "" if len(set(same)) == 1 else f" {informer.resource.kind.version}"
         self.health.add(f"informer {informer.resource}{version}{part}{selectors}", problem)
 
@@ -210,7 +209,7 @@ class Manager:
                 gate = self.elector = LeaderElector(
                     self._election_client, self._options.leader_election, clock=self._clock, hooks=self._hooks
                 )
-            recorder = EventRecorder(self._client, self.name, gate=gate.check, clock=self._clock, hooks=self._hooks)
+            recorder = Recorders(self._client, gate=gate.check, clock=self._clock, hooks=self._hooks)
             self.controllers = tuple(
                 self._controller(declaration, resources, informers, recorder, gate)
                 for declaration in self._declarations
@@ -232,7 +231,7 @@ class Manager:
         declaration: Declaration,
         resources: Mapping[Kind, Resource],
         informers: Mapping[_WatchKey, Informer],
-        recorder: EventRecorder,
+        recorder: Recorders,
         gate: WriteGate,
     ) -> Controller:
         waited, worked = self._serving.observers(declaration.name)
@@ -242,7 +241,7 @@ class Manager:
             resource=resources[declaration.kind],
             informers=[informers[_WatchKey.of(watch)] for watch in declaration.watches],
             workers=self._options.workers or declaration.options.workers,
-            recorder=recorder,
+            recorder=recorder.of(declaration.component or self.name),
             gate=gate,
             clock=self._clock,
             hooks=self._hooks,
@@ -268,6 +267,8 @@ class Manager:
         """Where each declared kind is served."""
         found: dict[Kind, Resource] = {}
         for declaration in self._declarations:
+            if declaration.start_check is not None:
+                await declaration.start_check(self._client)
             for watch in declaration.watches:
                 while watch.kind not in found:
                     try:
@@ -308,7 +309,7 @@ class Manager:
             for key, functions in indexes.items()
         }
 
-    async def _work_while_leading(self, elector: LeaderElector, recorder: EventRecorder) -> None:
+    async def _work_while_leading(self, elector: LeaderElector, recorder: Recorders) -> None:
         """Stand by, work while leading, release the lease last."""
         async with anyio.create_task_group() as election:
             election.start_soon(elector.run)
@@ -327,7 +328,7 @@ class Manager:
             await elector.release()
             election.cancel_scope.cancel()
 
-    async def _work(self, recorder: EventRecorder) -> None:
+    async def _work(self, recorder: Recorders) -> None:
         """Run the controllers until stopped, drain them within the bound, and write the last Events."""
         async with anyio.create_task_group() as events:
             events.start_soon(recorder.run)

@@ -25,6 +25,7 @@ from typing import Any, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, runtim
 
 import attrs
 
+from reconcile.instrumentation.metric import Metric
 from reconcile.model.key import ObjectKey
 from reconcile.model.object import Object
 from reconcile.model.patch import Patch
@@ -184,6 +185,13 @@ class Context(Protocol):
 
     def event(self, reason: str, message: str, *, type: EventType = "Normal", on: Object | None = None) -> None:
         """Record an Event on the request's object (or ``on``). Returns at once; bounded and aggregated."""
+        ...
+
+    def report(self, metric: Metric, value: float, *labels: str) -> None:
+        """Report to a metric that the controller declared: count ``value`` more, or observe ``value``.
+
+        ``labels`` are the values of the metric's labels, in the order in which it declares them. Raises UsageError.
+        """
         ...
 
     async def offload(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -12,7 +12,7 @@ raised 413                                   is terminal: the same object would 
 raised 403 for a terminating namespace       is terminal: nothing can be created there any more
 raised ``UnknownOutcomeError``               **settles**: the lost answer is asked for first, then it retries
 raised ``LeaseLostError``                    is **dropped**: the next leader starts from what is there
-raised ``ConflictError``                     retries; expected, so it is no error in the logs
+raised ``ConflictError``                     retries; a **conflict**, which is no failure: see below
 raised an error with ``Retry-After``         retries, after at least that long
 did not end before its deadline              retries; counted as a timeout
 raised any other exception                   retries
@@ -23,8 +23,9 @@ raised what is no ``Exception``, or          retries; counted as a panic
 Of an exception group that contains several of these the first one of this order counts: dropped, settles, retries
 (after the longest of the waits), terminal.
 
-An ``InvalidError`` without a field is a failed ``test`` of a JSON patch, which the API server reports as 422 too; it
-is an expected conflict and retries.
+A conflict is how optimistic locking says "read again": somebody else wrote first. So it has an outcome of its own, and
+is neither an error in the logs nor in the metrics; that it is put back with backoff shows in the queue's retries. An
+``InvalidError`` without a field is one too: a failed ``test`` of a JSON patch, which the API server reports as 422.
 """
 
 from __future__ import annotations
@@ -74,16 +75,11 @@ class RequeueAfter:
 
 @attrs.frozen
 class Retry:
-    """Run the key again after the rate limiter's delay, and no earlier than ``seconds_min`` from now.
-
-    Attributes:
-        expected: part of normal operation (a conflict), not an error to log.
-    """
+    """Run the key again after the rate limiter's delay, and no earlier than ``seconds_min`` from now."""
 
     reason: str
     seconds_min: float = 0.0
-    expected: bool = False
-    outcome: Literal["error", "timeout", "panic"] = "error"
+    outcome: Literal["conflict", "error", "timeout", "panic"] = "error"
 
 
 @attrs.frozen
@@ -147,13 +143,14 @@ def _raised(error: BaseException) -> Decision:
         case TerminalError():
             return Terminal(reason)
         case InvalidError():
-            return Terminal(reason) if _names_a_field(error) else Retry(reason, expected=True)
+            return Terminal(reason) if _names_a_field(error) else Retry(reason, outcome="conflict")
         case ForbiddenError() if _is_terminating(error):
             return Terminal(reason)
         case ApiError() if error.code == 413:
             return Terminal(reason)
         case ApiError():
-            return Retry(reason, error.retry_after_seconds or 0.0, expected=isinstance(error, ConflictError))
+            wait = error.retry_after_seconds or 0.0
+            return Retry(reason, wait, "conflict" if isinstance(error, ConflictError) else "error")
         case RecursionError() | MemoryError():
             return Retry(reason, outcome="panic")
         case Exception():
@@ -171,7 +168,7 @@ def _worst(decisions: list[Decision]) -> Decision:
     retries = [decision for decision in decisions if isinstance(decision, Retry)]
     if not retries:
         return decisions[0]
-    first = next((retry for retry in retries if not retry.expected), retries[0])
+    first = next((retry for retry in retries if retry.outcome != "conflict"), retries[0])
     return attrs.evolve(first, seconds_min=max(retry.seconds_min for retry in retries))
 
 

@@ -13,18 +13,22 @@ from typing import Literal, TypeAlias
 import attrs
 import msgspec
 
+from reconcile.instrumentation.metric import Measured
 from reconcile.model.key import ObjectKey
 
 _log = logging.getLogger("reconcile.instrumentation")
 
 
 class Reconciled(msgspec.Struct, frozen=True, gc=False):
-    """One run of a reconcile function."""
+    """One run of a reconcile function.
+
+    ``conflict``: something changed since it was read, so it is done again; ``error`` says what. No failure.
+    """
 
     controller: str
     key: ObjectKey
     reconcile_id: str
-    outcome: Literal["success", "requeue_after", "error", "terminal", "timeout", "panic", "cancelled"]
+    outcome: Literal["success", "requeue_after", "conflict", "error", "terminal", "timeout", "panic", "cancelled"]
     seconds: float
     writes: int
     error: str = ""
@@ -67,10 +71,11 @@ class Quarantined(msgspec.Struct, frozen=True, gc=False):
 
 
 class Parked(msgspec.Struct, frozen=True, gc=False):
-    """A key waited for the cache to show its own writes. ``timed_out``: the bound passed first."""
+    """A key waited for the cache of ``resource`` to show its own writes. ``timed_out``: the bound passed first."""
 
     controller: str
     key: ObjectKey
+    resource: str
     seconds: float
     timed_out: bool
 
@@ -115,6 +120,7 @@ Fact: TypeAlias = (
     | ComponentFailed
     | LoopStalled
     | EventDropped
+    | Measured
 )
 Hook: TypeAlias = Callable[[Fact], None]
 

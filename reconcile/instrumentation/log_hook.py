@@ -1,7 +1,7 @@
 """The hook that writes facts to the log: a line each, at a level that fits, the same warning once a minute.
 
 Failures of reconciles and components, and changes of the leader, are debug lines here: they are logged where they
-happen, with their trace.
+happen, with their trace. What controllers measure is no line at all.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from reconcile.instrumentation.hooks import (
     RequestSent,
     WatchEnded,
 )
+from reconcile.instrumentation.metric import Measured
 
 REPEAT_SECONDS = 60.0
 REPEATS_MAX = 4096
@@ -42,6 +43,8 @@ class LogHook:
         match fact:
             case Reconciled():
                 self._reconciled(fact)
+            case Measured():
+                pass  # for the metrics alone
             case RequestSent(method=method, resource=resource, code=code, seconds=seconds):
                 self._log.debug("%s %s: %s in %.3f s", method, resource, code or "no answer", seconds)
             case WatchEnded(resource=resource, reason="closed" | "expired" as reason, detail=detail):
@@ -52,11 +55,8 @@ class LogHook:
                 self._log.info("%s: %d objects in %.3f s by %s", resource, objects, seconds, mode)
             case Quarantined(resource=resource, key=key, reason=reason):
                 self._warn((resource, key), "%s %s cannot be decoded and is left out: %s", resource, key, reason)
-            case Parked(controller=controller, key=key, seconds=seconds, timed_out=True):
-                text = "the cache did not show its own writes within %.1f s; it runs on what there is"
-                self._warn((Parked, controller), text, seconds, extra=_extra(controller, key))
-            case Parked(controller=controller, key=key, seconds=seconds):
-                self._log.debug("waited %.3f s for its own writes", seconds, extra=_extra(controller, key))
+            case Parked():
+                self._parked(fact)
             case LeaderChanged() | ComponentFailed():
                 self._log.debug("%s", fact)
             case LoopStalled(seconds=seconds, stack=stack):
@@ -72,6 +72,14 @@ class LogHook:
         extra = _extra(fact.controller, fact.key) | {"reconcile_id": fact.reconcile_id}
         again = "" if fact.retry_after_seconds is None else f", again in {fact.retry_after_seconds:.3f} s"
         self._log.debug("%s in %.3f s, %d writes%s", fact.outcome, fact.seconds, fact.writes, again, extra=extra)
+
+    def _parked(self, fact: Parked) -> None:
+        extra = _extra(fact.controller, fact.key)
+        if fact.timed_out:
+            text = "%s: the cache did not show its own writes within %.1f s; it runs on what there is"
+            self._warn((Parked, fact.controller, fact.resource), text, fact.resource, fact.seconds, extra=extra)
+        else:
+            self._log.debug("%s: waited %.3f s for its own writes", fact.resource, fact.seconds, extra=extra)
 
     def _warn(self, identity: tuple[Any, ...], text: str, *values: object, extra: dict[str, str] | None = None) -> None:
         """A warning, unless the same one was written within the last ``REPEAT_SECONDS``."""

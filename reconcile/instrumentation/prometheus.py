@@ -3,8 +3,9 @@
 Names are those that dashboards for controller-runtime and client-go know; ``reconcile_*`` is what those lack.
 
 Guarantees:
-    * No label comes from object data. Each name has at most ``SERIES_MAX`` label sets; what would be one more is
-      counted under ``other`` (kubernetes-sigs/controller-runtime#3396: unbounded labels made 810 000 series).
+    * No label of the framework's own comes from object data. Each name has at most ``SERIES_MAX`` label sets, or what
+      a controller's declaration says; what would be one more is counted under ``other``
+      (kubernetes-sigs/controller-runtime#3396: unbounded labels made 810 000 series).
     * A collector that raises loses its own readings and nobody else's, and is counted.
 
 Caveats:
@@ -22,6 +23,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from reconcile.instrumentation import metric as declared
 from reconcile.instrumentation.hooks import (
     ComponentFailed,
     EventDropped,
@@ -35,29 +37,27 @@ from reconcile.instrumentation.hooks import (
     RequestSent,
     WatchEnded,
 )
+from reconcile.instrumentation.metric import SECONDS, SERIES_MAX, Measured
 from reconcile.instrumentation.reading import QUEUE, READINGS, Collector
 
 M = TypeVar("M", Counter, Gauge, Histogram)
 
 _log = logging.getLogger("reconcile.instrumentation")
 
-SERIES_MAX = 500
-"""Label sets of one name: hundreds of controllers and resources fit, an unbounded label does not."""
-
-RECONCILE_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 QUEUE_SECONDS = (1e-5, 1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
-"""Upper bounds of the histograms' buckets: a reconcile's default deadline is 300 s, a retry's longest delay 1 000 s."""
+"""Upper bounds of the histograms' buckets: a retry's longest delay is 1 000 s."""
 
 
 class Metrics:
-    """All metrics of one application, in a registry of their own.
-
-    ``registry`` takes the application's own metrics too: what is registered there is served with the rest.
-    """
+    """All metrics of one application, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._collectors: list[Collector] = []
+        self._declared: dict[declared.Metric, Counter | Histogram] = {}
+        # What takes a report, by the values of its labels: a look-up less for each, and reports are many.
+        self._reports: dict[declared.Metric, dict[tuple[str, ...], Callable[[float], None]]] = {}
+        self._series_max: dict[int, int] = {}
         self._known: dict[int, set[tuple[str, ...]]] = {}
         self._series: dict[int, dict[tuple[str, ...], Counter | Gauge | Histogram]] = {}
         self.registry.register(self)  # first, so that what collectors do to the counters shows in the same scrape
@@ -77,9 +77,7 @@ class Metrics:
         self._timeouts = counter(
             "controller_runtime_reconcile_timeouts_total", "Runs cancelled at their deadline", controller
         )
-        self._seconds = histogram(
-            "controller_runtime_reconcile_time_seconds", "Length of a run", controller, RECONCILE_SECONDS
-        )
+        self._seconds = histogram("controller_runtime_reconcile_time_seconds", "Length of a run", controller, SECONDS)
         self._queue_seconds = histogram(
             "workqueue_queue_duration_seconds", "How long a key waited for a worker", QUEUE, QUEUE_SECONDS
         )
@@ -98,10 +96,12 @@ class Metrics:
             "reconcile_quarantined_objects_total", "Versions of objects that could not be decoded", ("resource",)
         )
         self._parks = counter(
-            "reconcile_freshness_parks_total", "Keys that waited for the cache to show their own writes", controller
+            "reconcile_freshness_parks_total",
+            "Keys that waited for the cache to show their own writes, by the resource that was waited for",
+            ("controller", "resource"),
         )
         self._park_timeouts = counter(
-            "reconcile_freshness_timeouts_total", "Keys that gave up that wait at its bound", controller
+            "reconcile_freshness_timeouts_total", "Keys that gave up that wait at its bound", ("controller", "resource")
         )
         self._failures = counter(
             "reconcile_component_failures_total",
@@ -125,7 +125,7 @@ class Metrics:
         """``values``, or ``other`` in each place once the metric has all the label sets that it may have."""
         known = self._known.setdefault(id(metric), set())
         if values not in known:
-            if len(known) >= SERIES_MAX:
+            if len(known) >= self._series_max.get(id(metric), SERIES_MAX):
                 return ("other",) * len(values)
             known.add(values)
         return values
@@ -144,11 +144,24 @@ class Metrics:
     def _add(self, counter: Counter, *values: str, amount: float = 1.0) -> None:
         self._child(counter, *values).inc(amount)
 
+    def declare(self, metric: declared.Metric) -> None:
+        """Serve a controller's own metric. Declaring it again, as several controllers may, changes nothing."""
+        if metric in self._declared:
+            return
+        if isinstance(metric, declared.Counter):
+            made: Counter | Histogram = self._counter(metric.name, metric.documentation, metric.labels)
+        else:
+            made = self._histogram(metric.name, metric.documentation, metric.labels, metric.buckets)
+        self._declared[metric], self._reports[metric] = made, {}
+        self._series_max[id(made)] = metric.series_max
+
     def hook(self, fact: Fact) -> None:
         """Count a fact; give it to ``Hooks.add``."""
         match fact:
             case Reconciled():
                 self._reconciled(fact)
+            case Measured():
+                self._measured(fact)
             case RequestSent(method=method, host=host, code=code):
                 self._add(self._requests, str(code) if code else "<error>", method, host)
             case WatchEnded(resource=resource, reason=reason):
@@ -157,9 +170,9 @@ class Metrics:
                 self._add(self._relists, resource, mode)
             case Quarantined(resource=resource):
                 self._add(self._quarantined, resource)
-            case Parked(controller=controller, timed_out=timed_out):
-                self._add(self._parks, controller)
-                self._add(self._park_timeouts, controller, amount=float(timed_out))
+            case Parked(controller=controller, resource=resource, timed_out=timed_out):
+                self._add(self._parks, controller, resource)
+                self._add(self._park_timeouts, controller, resource, amount=float(timed_out))
             case LeaderChanged(lease=lease, leading=leading):
                 self._child(self._leading, lease).set(float(leading))
             case ComponentFailed(component=component):
@@ -185,6 +198,19 @@ class Metrics:
             terminal.inc(outcome == "terminal")
             panics.inc(outcome == "panic")
             timeouts.inc(outcome == "timeout")
+
+    def _measured(self, fact: Measured) -> None:
+        reports = self._reports[fact.metric]
+        report = reports.get(fact.labels)
+        if report is None:
+            collector = self._declared[fact.metric]
+            if isinstance(collector, Counter):
+                report = self._child(collector, *fact.labels).inc
+            else:
+                report = self._child(collector, *fact.labels).observe
+            if not fact.labels or fact.labels in self._series[id(collector)]:  # has a series of its own
+                reports[fact.labels] = report
+        report(fact.value)
 
     def queue_observer(self, name: str, controller: str) -> tuple[Callable[[float], None], Callable[[float], None]]:
         """What a workqueue calls with the seconds that a key waited, and with those that a worker had it."""

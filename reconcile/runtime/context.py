@@ -16,6 +16,8 @@ from reconcile.client import writes
 from reconcile.client.api import Client
 from reconcile.core.freshness import Freshness
 from reconcile.errors import NotFoundError, TransportError, UnknownOutcomeError, UsageError
+from reconcile.instrumentation.hooks import Hooks
+from reconcile.instrumentation.metric import Measured, Metric
 from reconcile.model.key import ObjectKey
 from reconcile.model.object import Object, from_plain
 from reconcile.model.owner import controller_reference
@@ -60,6 +62,23 @@ class OpenGate:
 
 
 @attrs.frozen
+class Reporter:
+    """Tells what a controller measures. Raises UsageError for a metric that it did not declare."""
+
+    controller: str
+    metrics: frozenset[Metric]
+    hooks: Hooks
+
+    def __call__(self, measured: Measured) -> None:
+        if measured.metric not in self.metrics:
+            raise UsageError(
+                f"controller {self.controller!r} reports to metric {measured.metric.name} but does not declare it; "
+                f"declare it with metrics=[…], or with the builder's .metrics(…)"
+            )
+        self.hooks.emit(measured)
+
+
+@attrs.frozen
 class Surroundings:
     """What all runs of one controller share.
 
@@ -76,6 +95,7 @@ class Surroundings:
     freshness: Freshness[ObjectKey]
     clock: Clock
     recorder: Recorder
+    report: Reporter
     gate: WriteGate
     field_manager: str
 
@@ -323,6 +343,9 @@ class ReconcileContext:
 
     def event(self, reason: str, message: str, *, type: EventType = "Normal", on: Object | None = None) -> None:
         self._around.recorder.event(self._target(on, f"event {reason}"), reason, message, type=type)
+
+    def report(self, metric: Metric, value: float, *labels: str) -> None:
+        self._around.report(Measured(metric, value, labels))
 
     async def offload(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         call = functools.partial(function, *args, **kwargs)

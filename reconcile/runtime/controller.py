@@ -30,7 +30,7 @@ from reconcile.model.resource import Kind, Resource
 from reconcile.model.write import Unknown
 from reconcile.reconciler import Request, Returned
 from reconcile.runtime.clock import Clock
-from reconcile.runtime.context import ReconcileContext, Recorder, Surroundings, WriteGate
+from reconcile.runtime.context import ReconcileContext, Recorder, Reporter, Surroundings, WriteGate
 from reconcile.runtime.declaration import Declaration
 from reconcile.runtime.informer import Informer
 from reconcile.runtime.source import Source
@@ -83,6 +83,7 @@ class Controller:
         self._gate = gate
         self._clock = clock
         self._hooks = hooks
+        report = Reporter(declaration.name, frozenset(declaration.metrics), hooks)
         by_kind: dict[Kind, list[Informer]] = {}
         for watch, informer in zip(declaration.watches, informers, strict=True):
             known = by_kind.setdefault(watch.kind, [])
@@ -97,6 +98,7 @@ class Controller:
             freshness=self.freshness,
             clock=clock,
             recorder=recorder,
+            report=report,
             gate=gate,
             field_manager=options.field_manager or declaration.name,
         )
@@ -106,11 +108,14 @@ class Controller:
                 watch.enqueue or controller_owner(declaration.kind, namespaced=resource.namespaced),
                 self.queue,
                 predicate=watch.predicate,
+                measure=watch.measure,
+                report=report,
                 hooks=hooks,
             )
             for watch, informer in zip(declaration.watches, informers, strict=True)
         ]
-        self._waiting: dict[ObjectKey, float] = {}
+        # Since when keys are parked, longest first, and the resource that they wait for.
+        self._waiting: dict[ObjectKey, tuple[float, str]] = {}
         # What runs, and since when; infinity once it has been told of as stuck.
         self._running: dict[ObjectKey, float] = {}
         self._active = 0
@@ -192,20 +197,24 @@ class Controller:
         if not self._declaration.options.read_own_writes:
             return False
         now = self._clock.monotonic()
-        since = self._waiting.get(key)
-        if self.freshness.blocked(key, self._version_of, self._uid_of) is None:
-            if since is not None:
-                del self._waiting[key]
-                self._hooks.emit(Parked(self.name, key, now - since, timed_out=False))
+        waiting = self._waiting.get(key)
+        floor = self.freshness.blocked(key, self._version_of, self._uid_of)
+        if floor is None:
+            if waiting is not None:
+                self._tell_parked(key, waiting, now, timed_out=False)
             return False
-        if since is not None and now - since >= self._declaration.options.settle_seconds_max:
-            del self._waiting[key]
+        if waiting is not None and now - waiting[0] >= self._declaration.options.settle_seconds_max:
             self.freshness.give_up(key)
-            self._hooks.emit(Parked(self.name, key, now - since, timed_out=True))
+            self._tell_parked(key, waiting, now, timed_out=True)
             return False
-        self._waiting.setdefault(key, now)
+        self._waiting.setdefault(key, (now, str(floor.resource)))
         self.queue.park(key)
         return True
+
+    def _tell_parked(self, key: ObjectKey, waiting: tuple[float, str], now: float, *, timed_out: bool) -> None:
+        since, resource = waiting
+        del self._waiting[key]
+        self._hooks.emit(Parked(self.name, key, resource, now - since, timed_out))
 
     def _version_of(self, floor: Floor) -> int | None:
         """How far the slowest informer that will hear of the write has seen; None where none will."""
@@ -240,7 +249,7 @@ class Controller:
             self._tell_the_stuck(self._clock.monotonic())
             if self._waiting:
                 latest = self._clock.monotonic() - self._declaration.options.settle_seconds_max
-                for key, since in tuple(self._waiting.items()):
+                for key, (since, _) in tuple(self._waiting.items()):
                     if since <= latest:
                         self.queue.unpark(key)
 
@@ -325,7 +334,7 @@ class Controller:
         is_first: bool,
     ) -> None:
         """One log line for a run that failed; the traceback where it is news, and once for failures in a row."""
-        if isinstance(decision, Retry) and decision.expected:
+        if decision.outcome == "conflict":
             context.log.debug("changed meanwhile, again in %.3f s: %s", delay, decision.reason)
             return
         trace = ended if isinstance(ended, BaseException) and is_first else None

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 import attrs
 
+from reconcile.client.api import Client
 from reconcile.core.enqueue import Enqueue
 from reconcile.core.predicate import Predicate
 from reconcile.errors import UsageError
+from reconcile.instrumentation.metric import Measure, Metric
 from reconcile.model.object import Object
 from reconcile.model.resource import Kind
+from reconcile.model.right import Right
 from reconcile.reconciler import Reconciler
 
 WORKERS = 4
@@ -45,6 +48,9 @@ def check_seconds(what: str, value: Any) -> None:
 
 IndexFunction = Callable[[Object], Iterable[str]]
 
+StartCheck = Callable[[Client], Awaitable[None]]
+"""Called with the client before anything is watched. What it raises ends the run: a server that will not do."""
+
 
 @attrs.frozen
 class Watch:
@@ -56,6 +62,7 @@ class Watch:
         label_selector, field_selector: narrow the watch on the server; nothing else is cached.
         metadata_only: cache metadata alone (``PartialObjectMetadata``).
         indexes: named functions from an object to the values under which it is found.
+        measure: what a change says for the metrics. It hears every change, whatever the predicate says.
     """
 
     kind: Kind
@@ -65,6 +72,7 @@ class Watch:
     field_selector: str = ""
     metadata_only: bool = False
     indexes: Mapping[str, IndexFunction] = MappingProxyType({})
+    measure: Measure | None = None
 
 
 @attrs.frozen
@@ -104,12 +112,23 @@ class Options:
 
 @attrs.frozen
 class Declaration:
-    """A controller as declared. ``watches[0]`` is the kind that it reconciles."""
+    """A controller as declared. ``watches[0]`` is the kind that it reconciles.
+
+    Attributes:
+        metrics: those that it reports to.
+        needs: what it asks of the server besides listing and watching.
+        start_check: awaited before each start; None where there is nothing to check.
+        component: who its Events are from; the app's name if empty.
+    """
 
     name: str
     reconciler: Reconciler = attrs.field(repr=False)
     watches: tuple[Watch, ...]
     options: Options = attrs.field(factory=Options)
+    metrics: tuple[Metric, ...] = ()
+    needs: tuple[Right, ...] = ()
+    start_check: StartCheck | None = attrs.field(default=None, repr=False)
+    component: str = ""
 
     @property
     def kind(self) -> Kind:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from reconcile.instrumentation.hooks import Hooks
+from reconcile.instrumentation.metric import Metric
 from reconcile.instrumentation.reading import Collector
 from reconcile.runtime.health import Health
 from reconcile.runtime.http_server import Address, Answer, HTTPServer, loopback_only
@@ -26,6 +27,7 @@ class Serving:
         health_bind_address: ``host:port`` of the probes; any interface will do, they tell no cluster data.
         metrics_bind_address: ``host:port`` of ``/metrics``; loopback only.
         collector: gives the readings of each scrape.
+        metrics: what the controllers measure themselves.
     """
 
     def __init__(
@@ -36,12 +38,14 @@ class Serving:
         metrics_bind_address: str | None,
         hooks: Hooks,
         collector: Collector,
+        metrics: Iterable[Metric] = (),
     ) -> None:
         self._health = health
         self._health_bind_address = health_bind_address
         self._metrics_bind_address = metrics_bind_address
         self._hooks = hooks
         self._collector = collector
+        self._declared = metrics
         self._metrics: Metrics | None = None
 
     @contextlib.asynccontextmanager
@@ -75,6 +79,8 @@ class Serving:
         from reconcile.instrumentation.prometheus import Metrics  # noqa: PLC0415  20 ms, only where something is served
 
         metrics = Metrics()
+        for metric in self._declared:
+            metrics.declare(metric)
         self._hooks.add(metrics.hook)
         metrics.add_collector(self._collector)
         return metrics

@@ -8,12 +8,13 @@ passes every predicate: it is asked for because nothing changes here, though som
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from reconcile.core.enqueue import Enqueue
 from reconcile.core.predicate import Predicate
 from reconcile.instrumentation.hooks import ComponentFailed, Hooks
+from reconcile.instrumentation.metric import Measure, Measured
 from reconcile.model.delta import Delta
 from reconcile.model.key import ObjectKey
 from reconcile.runtime.informer import Informer
@@ -41,12 +42,16 @@ class Source:
         queue: Queue,
         *,
         predicate: Predicate | None = None,
+        measure: Measure | None = None,
+        report: Callable[[Measured], None] | None = None,
         hooks: Hooks | None = None,
     ) -> None:
         self.informer = informer
         self._enqueue = enqueue
         self._add = queue.add
         self._predicate = predicate
+        self._measure = measure
+        self._tell = report
         self._hooks = hooks if hooks is not None else Hooks()
 
     def start(self) -> None:
@@ -56,6 +61,8 @@ class Source:
     def _on_deltas(self, deltas: Sequence[Delta]) -> None:
         add, enqueue, predicate = self._add, self._enqueue, self._predicate
         low = self.informer.in_initial_sync
+        if self._measure is not None and self._tell is not None:
+            self._measure_all(self._measure, self._tell, deltas)
         for delta in deltas:
             is_resync = delta.old is not None and delta.old is delta.new
             if predicate is not None and not is_resync and not self._passes(predicate, delta):
@@ -70,6 +77,14 @@ class Source:
                         add(key)
             except Exception as error:  # noqa: BLE001  user code on one object must not stop the others
                 self._report("enqueue", enqueue, delta, error)
+
+    def _measure_all(self, measure: Measure, tell: Callable[[Measured], None], deltas: Sequence[Delta]) -> None:
+        for delta in deltas:
+            try:
+                for measured in measure(delta):
+                    tell(measured)
+            except Exception as error:  # noqa: BLE001  user code on one object must not stop the others
+                self._report("measure", measure, delta, error)
 
     def _passes(self, predicate: Predicate, delta: Delta) -> bool:
         try:

@@ -14,6 +14,7 @@ from typing import Any, Literal, ParamSpec, TypeVar
 import attrs
 
 from reconcile.errors import NotFoundError, Status, UsageError
+from reconcile.instrumentation.metric import Measured, Metric
 from reconcile.model.key import ObjectKey
 from reconcile.model.object import Object, from_plain
 from reconcile.model.owner import controller_reference, is_controlled_by
@@ -69,7 +70,7 @@ class RecordingContext:
         indexes: index functions by kind and name, for ``indexed``.
 
     Attributes:
-        writes, events: what the function did, in order.
+        writes, events, measurements: what the function did, in order.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class RecordingContext:
         self.fencing_token: int | None = None
         self.writes: list[RecordedWrite] = []
         self.events: list[RecordedEvent] = []
+        self.measurements: list[Measured] = []
 
     def now(self) -> datetime:
         return self._now
@@ -172,6 +174,9 @@ class RecordingContext:
 
     def event(self, reason: str, message: str, *, type: EventType = "Normal", on: Object | None = None) -> None:
         self.events.append(RecordedEvent(type, reason, message, self._target(on)))
+
+    def report(self, metric: Metric, value: float, *labels: str) -> None:
+        self.measurements.append(Measured(metric, value, labels))
 
     async def offload(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return function(*args, **kwargs)

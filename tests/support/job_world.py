@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import anyio
+from job_history import numbers
 from job_status_rules import violations
 
 from reconcile import Counter, Histogram, Measured
@@ -435,14 +436,6 @@ class JobWorld:
             or "SuccessCriteriaMet" in dict(self.conditions())
             or self.job["metadata"].get("deletionTimestamp")
         )
-
-
-def numbers(text: str) -> set[int]:
-    found: set[int] = set()
-    for item in filter(None, text.split(",")):
-        first, _, last = item.partition("-")
-        found.update(range(int(first), int(last or first) + 1))
-    return found
 
 
 def _is_crash(raised: BaseException) -> bool:

@@ -66,14 +66,14 @@ def test_a_failed_test_of_a_json_patch_is_a_conflict_and_no_verdict():
     """The server answers 422 without a field; the object has changed, so a fresh read may cure it."""
     decision = decide(refusal(422, "Invalid"))
     assert isinstance(decision, Retry)
-    assert decision.expected
+    assert decision.outcome == "conflict"
 
 
-def test_a_conflict_retries_and_is_expected():
-    """No error in the logs for what optimistic concurrency brings with it."""
+def test_a_conflict_retries_and_is_no_error():
+    """Neither the logs nor the metrics show a failure for what optimistic concurrency brings with it."""
     decision = decide(CONFLICT)
     assert isinstance(decision, Retry)
-    assert (decision.expected, decision.seconds_min) == (True, 0.0)
+    assert (decision.outcome, decision.seconds_min) == ("conflict", 0.0)
 
 
 @pytest.mark.parametrize("code", [429, 500, 503])
@@ -81,7 +81,7 @@ def test_retry_after_is_a_lower_bound(code):
     """Whatever the code."""
     decision = decide(refusal(code, retry_after=7.0))
     assert isinstance(decision, Retry)
-    assert (decision.expected, decision.seconds_min) == (False, 7.0)
+    assert (decision.outcome, decision.seconds_min) == ("error", 7.0)
 
 
 def test_a_lost_answer_is_settled_first():
@@ -99,7 +99,7 @@ def test_any_other_error_retries(error):
     """With backoff, and it counts as an error."""
     decision = decide(error)
     assert isinstance(decision, Retry)
-    assert (decision.outcome, decision.expected, decision.seconds_min) == ("error", False, 0.0)
+    assert (decision.outcome, decision.seconds_min) == ("error", 0.0)
 
 
 @pytest.mark.parametrize("error", [RecursionError(), MemoryError(), SystemExit(3), asyncio.CancelledError()])
@@ -132,14 +132,14 @@ def test_of_a_group_the_gravest_counts(errors, kind):
     assert isinstance(decide(ExceptionGroup("outer", [ExceptionGroup("inner", errors)])), kind)
 
 
-def test_a_group_of_retries_waits_for_the_longest_and_is_expected_only_if_all_are():
+def test_a_group_of_retries_waits_for_the_longest_and_is_a_conflict_only_if_all_are():
     """A real error among conflicts is not hidden."""
     decision = decide(
         ExceptionGroup("writes", [CONFLICT, refusal(429, retry_after=3.0), refusal(503, retry_after=9.0)])
     )
     assert isinstance(decision, Retry)
-    assert (decision.seconds_min, decision.expected) == (9.0, False)
-    assert decide(ExceptionGroup("writes", [CONFLICT, CONFLICT])).expected
+    assert (decision.seconds_min, decision.outcome) == (9.0, "error")
+    assert decide(ExceptionGroup("writes", [CONFLICT, CONFLICT])).outcome == "conflict"
 
 
 def test_a_group_nested_very_deep_does_not_exhaust_the_stack():

@@ -24,6 +24,7 @@ from informer_conversation import (
     stream,
 )
 
+from reconcile import Counter, Measured
 from reconcile.core.enqueue import itself, mapped
 from reconcile.core.predicate import labels_changed
 from reconcile.errors import NotSyncedError, UsageError
@@ -216,6 +217,33 @@ def test_a_resync_passes_every_predicate() -> None:
         return queue.keys
 
     assert run_virtual(main) == [("a", PRIORITY_LOW)] * 3
+
+
+def test_every_change_is_measured_whatever_the_predicate_says() -> None:
+    """Metrics tell what there is, not what wakes a reconcile."""
+    seen = Counter("seen_total", "Changes", labels=("name", "is_new"))
+
+    def measure(delta: Delta) -> list[Measured]:
+        return [Measured(seen, 1, (delta.key.name, str(delta.old is None)))]
+
+    reported: list[Measured] = []
+    options = {"predicate": lambda _delta: False, "measure": measure, "report": reported.append}
+    queue, facts = feed(options, modified(pod("a", 11)), added(pod("b", 12)))
+    assert queue.keys == []
+    assert [measured.labels for measured in reported] == [("a", "True"), ("a", "False"), ("b", "True")]
+    assert not facts.of(ComponentFailed)
+
+
+def test_a_measure_that_raises_costs_its_own_report_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """The change still wakes its key, and what raised is told."""
+
+    def measure(delta: Delta) -> list[Measured]:
+        raise RuntimeError(f"boom {delta.key}")
+
+    queue, facts = feed({"measure": measure, "report": [].append}, modified(pod("a", 11)))
+    assert queue.keys == [("a", PRIORITY_LOW), ("a", 0)]
+    assert [fact.component for fact in facts.of(ComponentFailed)] == ["measure on pods"] * 2
+    assert "boom" in caplog.text
 
 
 def test_a_predicate_that_raises_lets_pass(caplog: pytest.LogCaptureFixture) -> None:
