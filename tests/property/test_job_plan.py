@@ -6,7 +6,8 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from job_world import JobWorld, numbers
+from job_history import numbers
+from job_world import JobWorld
 
 INDEX = "batch.kubernetes.io/job-completion-index"
 

@@ -6,6 +6,7 @@ The events are ordered by resourceVersion: there is one etcd, so versions compar
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import attrs
@@ -89,6 +90,28 @@ def is_active(pod: Json) -> bool:
 def index_of(pod: Json) -> int | None:
     text = (pod["metadata"].get("annotations") or {}).get(INDEX)
     return None if text is None else int(text)
+
+
+def is_indexed(job: Json) -> bool:
+    return bool(job["spec"].get("completionMode") == "Indexed")
+
+
+def indexes(job: Json) -> set[int]:
+    """Those that an Indexed Job has."""
+    return set(range(job["spec"].get("completions") or 0))
+
+
+def numbers(text: str | None) -> set[int]:
+    """The indexes in a text like ``1,3-5``."""
+    found: set[int] = set()
+    for item in filter(None, (text or "").split(",")):
+        first, _, last_one = item.partition("-")
+        found.update(range(int(first), int(last_one or first) + 1))
+    return found
+
+
+def time_of(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
 def status_of(job: Json | None) -> Json:
