@@ -16,6 +16,7 @@ from typing import Any, assert_never
 
 import attrs
 
+from reconcile.cluster.api_server.patching import json_kind
 from reconcile.cluster.api_server.quantity import canonical_quantity
 from reconcile.cluster.api_server.schema import Anything, Field, ListType, MapType, Scalar, StructType, Type
 from reconcile.cluster.api_server.timestamp import canonical_micro_time, canonical_time
@@ -176,7 +177,7 @@ def _int_or_string(_: str, value: Any, where: str) -> int | str:
 
 def _time(name: str, value: Any, where: str) -> str | None:
     if not isinstance(value, str):
-        raise WrongTypeError(f"json: cannot unmarshal {_json_kind(value)} into Go value of type string")
+        raise WrongTypeError(f"json: cannot unmarshal {json_kind(value)} into Go value of type string")
     del where
     try:
         return (canonical_time if name == "time" else canonical_micro_time)(value)
@@ -186,7 +187,7 @@ def _time(name: str, value: Any, where: str) -> str | None:
 
 def _bytes(_: str, value: Any, where: str) -> str:
     if not isinstance(value, str):
-        raise WrongTypeError(f"json: cannot unmarshal {_json_kind(value)} into {where} of type []uint8")
+        raise WrongTypeError(f"json: cannot unmarshal {json_kind(value)} into {where} of type []uint8")
     text = value.replace("\n", "").replace("\r", "")
     padding = len(text) - len(text.rstrip("="))
     for index, character in enumerate(text[: len(text) - padding]):
@@ -211,29 +212,21 @@ _SCALARS: dict[str, Callable[[str, Any, str], Any]] = {
 }
 
 
-def _json_kind(value: Any) -> str:
-    if isinstance(value, bool):
-        return "bool"
-    if isinstance(value, int | float):
-        return "number"
-    return {str: "string", list: "array", dict: "object"}[type(value)]
-
-
 def _wrong(value: Any, where: str, wanted: Type) -> WrongTypeError:
-    return WrongTypeError(f"json: cannot unmarshal {_json_kind(value)} into {where} of type {_go_type(wanted)}")
+    return WrongTypeError(f"json: cannot unmarshal {json_kind(value)} into {where} of type {_go_type(wanted)}")
 
 
-def _go_type(type: Type) -> str:
-    match type:
+def _go_type(wanted: Type) -> str:
+    match wanted:
         case Scalar():
-            return {"double": "float64", "bytes": "[]uint8"}.get(type.name, type.name)
+            return {"double": "float64", "bytes": "[]uint8"}.get(wanted.name, wanted.name)
         case ListType():
-            return f"[]{_go_type(type.items)}"
+            return f"[]{_go_type(wanted.items)}"
         case MapType():
-            return f"map[string]{_go_type(type.values)}"
+            return f"map[string]{_go_type(wanted.values)}"
         case StructType():
-            return type.go_name
+            return wanted.go_name
         case Anything():
             return "interface {}"
         case _:
-            assert_never(type)
+            assert_never(wanted)
