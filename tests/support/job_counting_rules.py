@@ -16,6 +16,7 @@ from job_history import (
     last,
     last_job,
     moments,
+    namesakes,
     numbers,
     phase,
     status_of,
@@ -126,11 +127,7 @@ def jl2(history: History) -> Iterator[str]:
     job = moment.job
     if job is not None and not is_true(status_of(job), "Complete", "Failed"):
         return
-    jobs = {
-        seen.object["metadata"]["uid"]
-        for seen in history.seen
-        if seen.kind == "Job" and seen.object["metadata"]["name"] == history.name
-    }
+    jobs = namesakes(history)
     theirs = {
         seen.object["metadata"]["uid"]
         for seen in history.seen

@@ -28,6 +28,9 @@ from reconcile_job import add_arguments, setup
 Mode = Literal["before", "after", "lost"]
 MODES: tuple[Mode, ...] = ("before", "after", "lost")
 
+LONG_AGO = "2026-01-01T00:00:00Z"
+"""When containers end, so that no backoff remains to be waited for."""
+
 
 @attrs.frozen
 class Fault:
@@ -150,12 +153,24 @@ class JobRun(WatchedJob):
 
     # -- what is done ---------------------------------------------------------------------------------------------
 
-    async def end(self, pod: Json, wanted: str) -> None:
-        """The Pod's container ends, long ago: no backoff remains to be waited for."""
-        ended = {"exitCode": 0 if wanted == "Succeeded" else 1, "finishedAt": "2026-01-01T00:00:00Z"}
+    async def end(
+        self, pod: Json, wanted: str, *, code: int = 1, condition: str = "", finished: str = LONG_AGO
+    ) -> None:
+        """The Pod's container ends, with that code if it fails."""
+        ended = {"exitCode": 0 if wanted == "Succeeded" else code, "finishedAt": finished}
         container = {"name": "main", "image": "x", "imageID": "", "ready": False, "restartCount": 0}
-        status = {"phase": wanted, "containerStatuses": [{**container, "state": {"terminated": ended}}]}
+        status: Json = {"phase": wanted, "containerStatuses": [{**container, "state": {"terminated": ended}}]}
+        if condition:
+            status["conditions"] = [{"type": condition, "status": "True"}]
         await self.patch(POD, pod["metadata"]["name"], {"status": status}, "status")
+
+    async def run_on_a_node(self, pod: Json) -> None:
+        """The Pod is given a node and runs, so that its deletion waits for a kubelet."""
+        name, target = pod["metadata"]["name"], {"apiVersion": "v1", "kind": "Node", "name": "node"}
+        body = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{name}/binding"
+        await asyncio.to_thread(self._control_plane.rest.request, "POST", path, body)
+        await self.patch(POD, name, {"status": {"phase": "Running"}}, "status")
 
     async def finish(self) -> History:
         """The controller becomes quiet; yet another one finds nothing to do; then the whole history."""

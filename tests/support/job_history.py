@@ -168,6 +168,12 @@ def created(history: History) -> set[str]:
     }
 
 
+def namesakes(history: History) -> set[str]:
+    """The uids of the Job and of those that had its name before it."""
+    jobs = [seen.object["metadata"] for seen in history.seen if seen.kind == "Job"]
+    return {meta["uid"] for meta in jobs if meta["name"] == history.name}
+
+
 def last(history: History) -> Moment:
     return list(moments(history))[-1]
 
@@ -177,11 +183,22 @@ def last_job(history: History) -> Json | None:
 
 
 def outcome(history: History) -> Json:
-    """How the Job ended, or how it stood when it went: what a fault must not change."""
+    """How the Job ended, or how it stood when it went: what a fault must not change. Messages name no Pod in it."""
     job = last_job(history)
     if job is None:
         *_, status = (status_of(moment.job) for moment in moments(history) if moment.job is not None)
         return {"gone": True, **{name: status.get(name) for name in COUNTERS}}
     status = status_of(job)
-    conditions = [(one["type"], one["status"], one["reason"], one.get("message")) for one in status["conditions"]]
+    pods = {
+        f"{seen.object['metadata'].get('namespace')}/{seen.object['metadata']['name']}"
+        for seen in history.seen
+        if seen.kind == "Pod"
+    }
+
+    def told(message: str) -> str:
+        return " ".join("POD" if word in pods else word for word in message.split())
+
+    conditions = [
+        (one["type"], one["status"], one["reason"], told(one.get("message", ""))) for one in status["conditions"]
+    ]
     return {**{name: status.get(name) for name in (*COUNTERS, *GAUGES)}, "conditions": conditions}

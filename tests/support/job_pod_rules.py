@@ -16,6 +16,7 @@ from job_history import (
     is_active,
     is_indexed,
     moments,
+    namesakes,
     numbers,
     own,
     phase,
@@ -82,10 +83,11 @@ def j8(history: History) -> Iterator[str]:
 
 def j11(history: History) -> Iterator[str]:
     """Pods of others are never written; only a Pod without controller that matches is adopted, by a live Job."""
+    jobs = namesakes(history)
     mine = {
         seen.object["metadata"]["name"]
         for seen in history.seen
-        if seen.kind == "Pod" and controller(seen.object) == history.uid
+        if seen.kind == "Pod" and controller(seen.object) in jobs
     }
     for write in history.writes:
         if write.resource == "pods" and write.verb in ("patch", "update", "delete") and write.name not in mine:

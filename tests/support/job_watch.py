@@ -200,9 +200,9 @@ class WatchedJob(Cluster):
         return pods
 
     def history(self) -> History:
-        """All that was seen, and what the controller wrote in the namespace."""
+        """All that was seen, and what the controller wrote in the namespace; of namesakes, the latest is the Job."""
         jobs = [seen.object["metadata"] for seen in self._seen if seen.kind == "Job"]
-        [uid] = {meta["uid"] for meta in jobs if meta["name"] == self.name}
+        *_, uid = (meta["uid"] for meta in jobs if meta["name"] == self.name)
         log: Path = self._control_plane.audit_log
         entries = read_audit(log, user=self._user, namespace=self.namespace)
         written = tuple(one for one in entries if one.is_write and one.resource != "events")
