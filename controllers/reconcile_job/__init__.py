@@ -9,16 +9,20 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable
 
-from reconcile import App, Object, controller_of
+from reconcile import App, Object, Right, controller_of
 from reconcile.model.delta import Delta
+from reconcile_job import metrics
 from reconcile_job.lanes import Lanes
 from reconcile_job.orphans import UnownedPodReconciler
-from reconcile_job.plan.claims import job_reference, unowned_under
+from reconcile_job.plan.claims import job_reference, unowned_under, unowned_value
 from reconcile_job.plan.options import MANAGED_BY, Options
 from reconcile_job.plan.view import JobView
 from reconcile_job.reconciler import JobReconciler
 
 __all__ = ["app"]
+
+NAME = "job-controller"
+"""As upstream's: who Events and fields are from, and the default name of the lease."""
 
 WORKERS = 16
 """Jobs looked at at a time. A look mostly waits for the API server, and the lanes bound what it may ask at once."""
@@ -26,6 +30,15 @@ WORKERS = 16
 RETRY_SECONDS_MIN = 1.0
 RETRY_SECONDS_MAX = 60.0
 """What the built-in controller uses between attempts at one Job."""
+
+
+RIGHTS = (
+    Right("batch/v1/Job", ["get"]),  # before a Pod is adopted, or taken for one whose Job is gone
+    Right("batch/v1/Job", ["update"], "status"),
+    Right("batch/v1/Job", ["update"], "finalizers"),  # for blockOwnerDeletion, where the server checks who may set it
+    Right("v1/Pod", ["create", "patch", "delete"]),
+)
+"""What both controllers ask of the server besides watching. No right to change a Job's spec, or to delete one."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,18 +69,28 @@ def setup(app: App, arguments: argparse.Namespace) -> None:
         if reference is not None and options.finalizer in pod.finalizers:
             yield f"{pod.namespace}/{reference.name}"
 
+    reconciler = JobReconciler(options, lanes)
+    retries = {
+        "retry_seconds_min": RETRY_SECONDS_MIN,
+        "retry_seconds_max": RETRY_SECONDS_MAX,
+        "field_manager": NAME,
+    }
     pod_indexes = {"unowned": unowned_under, "tracked": tracked_under}
     app.add(
-        app.builder("batch/v1/Job", name="job")
-        .owns("v1/Pod", indexes=pod_indexes)
-        .options(workers=WORKERS, retry_seconds_min=RETRY_SECONDS_MIN, retry_seconds_max=RETRY_SECONDS_MAX)
-        .build(JobReconciler(options, lanes))
+        app.builder("batch/v1/Job", name="job", measure=metrics.foreign_jobs(options))
+        .owns("v1/Pod", indexes=pod_indexes, measure=metrics.tracked_ends(options.finalizer))
+        .metrics(*metrics.ALL)
+        .needs(*RIGHTS)
+        .start_check(reconciler.check_server)
+        .options(workers=WORKERS, **retries)
+        .build(reconciler)
     )
     app.add(
         app.builder("v1/Pod", name="job-unowned-pod", indexes=pod_indexes)
         .where(concerns_unowned)
-        .watches("batch/v1/Job", enqueue=lambda _delta: (), indexes={"manual": _manual_under})
-        .options(retry_seconds_min=RETRY_SECONDS_MIN, retry_seconds_max=RETRY_SECONDS_MAX)
+        .watches("batch/v1/Job", enqueue=lambda _delta: (), indexes={"selecting": _selecting})
+        .needs(*RIGHTS)
+        .options(**retries)
         .build(UnownedPodReconciler(options, lanes))
     )
 
@@ -88,10 +111,9 @@ def concerns_unowned(delta: Delta) -> bool:
     )
 
 
-def _manual_under(job: Object) -> Iterable[str]:
-    """A Job whose selector a user wrote: under its namespace."""
-    if job.decode(JobView).spec.manual_selector:
-        yield job.namespace
+def _selecting(job: Object) -> Iterable[str]:
+    """A Job: where ``unowned_under`` has the Pods that its selector may select."""
+    yield unowned_value(job.decode(JobView))
 
 
-app = App("job", arguments=add_arguments, setup=setup)
+app = App(NAME, arguments=add_arguments, setup=setup)

@@ -23,11 +23,9 @@ from reconcile import (
     controller_of,
 )
 from reconcile_job.lanes import Failure, Lanes, Urgency
-from reconcile_job.plan.claims import Claim, adoption, claim, job_reference, selector_of, untracking
+from reconcile_job.plan.claims import Claim, adoption, claim, job_reference, selector_of, unowned_under, untracking
 from reconcile_job.plan.options import Options
 from reconcile_job.plan.view import JobView
-
-JOB_NAME_LABELS = ("batch.kubernetes.io/job-name", "job-name")
 
 
 async def adopt(
@@ -128,9 +126,7 @@ class UnownedPodReconciler:
                 return
 
     def _candidates(self, pod: Object, context: Context) -> list[JobView]:
-        """The Jobs that may select the Pod: the one that its label names, and those whose selector a user wrote."""
-        named = {pod.labels[label] for label in JOB_NAME_LABELS if label in pod.labels}
-        jobs = [context.get("batch/v1/Job", name) for name in sorted(named)]
-        jobs.extend(context.indexed("batch/v1/Job", "manual", pod.namespace))
-        found = {job.uid: job.decode(JobView) for job in jobs if job is not None}
+        """The Jobs that may select the Pod: the one whose uid its label says, and those whose selector a user wrote."""
+        jobs = [job for value in unowned_under(pod) for job in context.indexed("batch/v1/Job", "selecting", value)]
+        found = {job.uid: job.decode(JobView) for job in jobs}
         return sorted(found.values(), key=lambda job: (str(job.metadata.creation_timestamp), job.uid))
