@@ -25,6 +25,7 @@ from reconcile import (
     UnknownOutcomeError,
     controller_of,
 )
+from reconcile_job import metrics
 from reconcile_job.lanes import Failure, Lanes, Urgency
 from reconcile_job.orphans import adopt
 from reconcile_job.plan.claims import Claim, claim, release, selector_of, tracking, unowned_value, untracking
@@ -75,6 +76,7 @@ class Look:
     failures: list[Failure] = attrs.field(factory=list)
     deleted: set[str] = attrs.field(factory=set)
     conflicts: bool = False
+    action: str = metrics.RECONCILING
 
     async def run(self) -> Result | None:
         await self._claim()
@@ -86,6 +88,7 @@ class Look:
             options=self.options,
             is_taken=lambda name: self.context.get("v1/Pod", name) is not None,
         )
+        self.action = metrics.action_of(plan)
         done = await self._change_pods(plan)
         accounting = plan.account(done, self.context.now())
         if accounting.hold_seconds <= 0:
@@ -150,7 +153,7 @@ class Look:
             pods = [self.pods[pod.uid] for pod in plan.retracked]
             self._note(await self.lanes.each(pods, self._track, Urgency.DELETE, self._age))
         deleted = await self._delete(plan.deletions)
-        created = await self._create(plan.orders)
+        created = await self._create(plan)
         return Done(frozenset(deleted), len(created))
 
     async def _track(self, pod: Object) -> None:
@@ -193,16 +196,21 @@ class Look:
         self.deleted.add(pod.uid)
         return deletion.pod
 
-    async def _create(self, orders: Sequence[PodOrder]) -> list[str]:
+    async def _create(self, plan: Plan) -> list[str]:
         """In batches of 1, 2, 4, …: what refuses one Pod (a quota, a webhook) refuses all; do not ask it 500 times."""
         created: list[str] = []
-        for batch in _slow_start(orders):
+        for batch in _slow_start(plan.orders):
             results = await self.lanes.each(batch, self._create_one, Urgency.CREATE, self._age)
             failed = [result for result in results if not isinstance(result, str)]
             created.extend(result for result in results if isinstance(result, str))
+            told = [failure for failure in failed if not isinstance(failure, AlreadyExistsError)]
+            is_hopeless = any(map(_says_namespace_terminating, told))
+            refused = 0 if is_hopeless else sum(not isinstance(one, UnknownOutcomeError) for one in told)
+            metrics.report_created(
+                self.context, self.view, plan.tally, created=len(results) - len(failed), refused=refused
+            )
             if failed:
-                told = [failure for failure in failed if not isinstance(failure, AlreadyExistsError)]
-                if not any(map(_says_namespace_terminating, told)):
+                if not is_hopeless:
                     self.failures.extend(failed)
                     self._tell(_failures("FailedCreate", "Error creating", told))
                 break
@@ -232,6 +240,7 @@ class Look:
         if released:
             results = await self.lanes.each(released, self._untrack, Urgency.COUNT, self._age)
             gone = frozenset(uid for uid in self._note(results) if uid is not None)
+            metrics.report_handled(self.context, accounting.actions, gone)
             self.remembered.released |= gone
         settlement = accounting.settle(gone, self.context.now())
         await self._write_status(settlement.status)
@@ -257,12 +266,14 @@ class Look:
 
         A PUT on ``jobs/status`` replaces labels, annotations, finalizers and owner references too.
         """
-        if status == self.job.decode(JobView).status:
+        before = self.job.decode(JobView).status
+        if status == before:
             return False
         body: dict[str, Any] = self.job.to_dict()
         body["status"] = render(status, body.get("status"))
         async with self.lanes.lane(Urgency.COUNT, self._age):
             self.job = await self.context.update(body, subresource="status")
+        metrics.report_written(self.context, self.view, before, status)
         return True
 
     # -- reporting ------------------------------------------------------------------------------------------------

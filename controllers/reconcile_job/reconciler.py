@@ -26,6 +26,7 @@ from reconcile import (
 )
 from reconcile_job.lanes import Lanes
 from reconcile_job.look import Look, Remembered
+from reconcile_job.metrics import timed
 from reconcile_job.orphans import strip_leftovers
 from reconcile_job.plan.batch import pause_seconds
 from reconcile_job.plan.options import Options
@@ -60,7 +61,8 @@ class JobReconciler:
             return Result(pause)
         look = Look(context, job, view, self.options, self._lanes, remembered)
         try:
-            return await look.run()
+            with timed(context, view, lambda: look.action):
+                return await look.run()
         finally:
             remembered.looked, remembered.pods = context.now(), len(look.pods)
 

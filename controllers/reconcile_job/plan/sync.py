@@ -19,7 +19,7 @@ finds them gone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import Literal
@@ -85,6 +85,7 @@ class Accounting:
     Attributes:
         status: to be written before any finalizer goes (if it differs from what stands there).
         release: the Pods whose finalizer may go once that is written.
+        actions: those of the Job's podFailurePolicy that apply to some of them, by uid.
         events: to send before the write.
         memory: to remember once it is written.
         hold_seconds: where above 0, write nothing now and look again after so long.
@@ -92,6 +93,7 @@ class Accounting:
 
     status: JobStatus
     release: tuple[PodView, ...]
+    actions: Mapping[str, str]
     events: tuple[Event, ...]
     memory: Memory
     hold_seconds: float
@@ -196,6 +198,7 @@ class Plan:
         return Accounting(
             status=status,
             release=counted.release,
+            actions=counted.actions,
             events=tuple(events),
             memory=Memory(self.backoff, now),
             hold_seconds=self._hold_seconds(status, counted, interim, now),

@@ -11,7 +11,7 @@ Pod that has the finalizer is moved to the counter. At no point is a Pod in both
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
 
 import attrs
@@ -27,11 +27,14 @@ from reconcile_job.plan.view import JobStatus, JobView, PodView, Uncounted
 class Count:
     """The status that must stand before any finalizer goes, and the Pods whose finalizer may go then.
 
-    ``is_full``: so many Pods are being counted that the rest must wait for the next sync.
+    Attributes:
+        actions: what the Job's podFailurePolicy says of those that failed, by uid, where a rule of it matches.
+        is_full: so many Pods are being counted that the rest must wait for the next sync.
     """
 
     status: JobStatus
     release: tuple[PodView, ...]
+    actions: Mapping[str, str]
     is_full: bool
 
 
@@ -63,6 +66,7 @@ def count(
     has_succeeded = job.status.condition("SuccessCriteriaMet") is not None
     new_indexes: set[int] = set()
     release: list[PodView] = []
+    actions: dict[str, str] = {}
     is_full = False
     for pod in _in_order(job, tally):
         as_failed = counts_as_failed(job, pod)
@@ -79,12 +83,12 @@ def count(
                 succeeded[pod.uid] = None
             elif index is not None and index in tally.completed and index not in tally.completed_before:
                 new_indexes.add(index)
-        elif (
-            (failed or (as_failed and not (has_succeeded and pod.is_deleting)))
-            and has_valid_index(job, pod)
-            and judge(job.spec.pod_failure_policy, pod, job.metadata.namespace).counts
-        ):
-            failures[pod.uid] = None
+        elif (failed or (as_failed and not (has_succeeded and pod.is_deleting))) and has_valid_index(job, pod):
+            verdict = judge(job.spec.pod_failure_policy, pod, job.metadata.namespace)
+            if verdict.action is not None:
+                actions[pod.uid] = verdict.action
+            if verdict.counts:
+                failures[pod.uid] = None
         if len(new_indexes) + len(succeeded) + len(failures) >= UNCOUNTED_MAX:
             is_full = True
             break
@@ -97,7 +101,7 @@ def count(
             completed_indexes=str(completed),
             failed_indexes=None if tally.failed_indexes is None else str(tally.failed_indexes),
         )
-    return Count(status, tuple(release), is_full)
+    return Count(status, tuple(release), actions, is_full)
 
 
 def settled(status: JobStatus, tracked: Collection[str]) -> JobStatus:
