@@ -13,9 +13,15 @@ before the deletion. So the uids of Pods that were let go are remembered until t
 
 from __future__ import annotations
 
+import logging
+
+from collections.abc import Iterator
+from itertools import count
+
 import attrs
 
 from reconcile import (
+    Client,
     Context,
     DecodeError,
     Object,
@@ -30,7 +36,10 @@ from reconcile_job.metrics import timed
 from reconcile_job.orphans import strip_leftovers
 from reconcile_job.plan.batch import pause_seconds
 from reconcile_job.plan.options import Options
+from reconcile_job.plan.server import suited
 from reconcile_job.plan.view import JobView
+
+_log = logging.getLogger("reconcile.job")
 
 
 @attrs.define
@@ -40,6 +49,13 @@ class JobReconciler:
     options: Options
     _lanes: Lanes = attrs.field(factory=Lanes)
     _remembered: dict[ObjectKey, Remembered] = attrs.field(factory=dict)
+    _arrivals: Iterator[int] = attrs.field(factory=count)
+
+    async def check_server(self, client: Client) -> None:
+        """Adapt to the server's release. Raises UsageError where it is too old."""
+        self.options, warning = suited((await client.version()).git_version, self.options)
+        if warning:
+            _log.warning("%s", warning)
 
     async def __call__(self, request: Request, context: Context, /) -> Result | None:
         job = context.get("batch/v1/Job", request.name)
@@ -55,7 +71,7 @@ class JobReconciler:
             return None
         remembered = self._remembered.get(request.key)
         if remembered is None or remembered.uid != view.uid:
-            remembered = self._remembered[request.key] = Remembered(view.uid)
+            remembered = self._remembered[request.key] = Remembered(view.uid, next(self._arrivals))
         pause = pause_seconds(remembered.looked, context.now(), pods=remembered.pods)
         if pause > 0:
             return Result(pause)

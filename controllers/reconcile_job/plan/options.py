@@ -53,6 +53,8 @@ class Options:
     Attributes:
         managed_by: the ``spec.managedBy`` that is served.
         replace: serve the Jobs of the built-in controller instead: those with no ``managedBy`` and with its own name.
+        resets_start_time: give a Job that is resumed a new start time even where it kept the first; some servers refuse
+            that (see ``reconcile_job.plan.server``).
 
     Raises:
         UsageError: no Job can have that ``managedBy``, or those that have it belong to the built-in controller.
@@ -60,6 +62,7 @@ class Options:
 
     managed_by: str = MANAGED_BY
     replace: bool = False
+    resets_start_time: bool = True
 
     def __attrs_post_init__(self) -> None:
         if self.managed_by == BUILT_IN:

@@ -168,7 +168,7 @@ class Plan:
         if interim is None:
             interim = finish.completion(job, tally_, active, now)
             if interim is None and self.is_managed:
-                conditions, start_time, events = _suspension(job, start_time, now)
+                conditions, start_time, events = _suspension(job, start_time, now, self.options)
         if interim is not None and start_time is None and not (job.spec.suspend and job.spec.completions == 0):
             # A suspended Job has none, and may still be decided by Pods that had ended; a finished one must have one.
             start_time = now.replace(microsecond=0)
@@ -291,7 +291,7 @@ def decide(
 
 
 def _suspension(
-    job: JobView, start_time: datetime | None, now: datetime
+    job: JobView, start_time: datetime | None, now: datetime, options: Options
 ) -> tuple[tuple[Condition, ...] | None, datetime | None, list[Event]]:
     """The conditions, start time and events of a Job that goes on, suspended or not."""
     before = job.status.conditions
@@ -306,4 +306,6 @@ def _suspension(
     after = with_condition(before, wanted)
     if after == (before or ()):
         return before, start_time, []
-    return after, now.replace(microsecond=0), [Event("Resumed", "Job resumed")]
+    if job.status.start_time is None or options.resets_start_time:
+        start_time = now.replace(microsecond=0)
+    return after, start_time, [Event("Resumed", "Job resumed")]
