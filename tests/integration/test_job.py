@@ -1,4 +1,4 @@
-"""The Job controller on the real API server: every field's behaviour, and statuses that the server accepts.
+"""The Job controller on the real API server: whole lives of Jobs, and statuses that the server accepts.
 
 The kubelet is played by patches of Pod status. Each test fails if any reconcile ended in an error that it did not ask
 for: a status that the server refuses (422) shows there.
@@ -6,144 +6,15 @@ for: a status that the server refuses (422) shows there.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from pods import JOB, POD, Cluster, job_manifest
+from job_cluster import INDEX, Jobs, by_index, indexed
+from pods import JOB, POD, job_manifest
 
-from reconcile import App, Kind, Object, RunOptions, connect, controller_of, load_config
-from reconcile.instrumentation.hooks import Fact, Reconciled
-from reconcile.testing.envtest import ControlPlane
-from reconcile.testing.envtest.rest import Rest
+from reconcile import Kind, controller_of
 from reconcile.testing.waiting import eventually
-from reconcile_job import add_arguments, setup
 from reconcile_job.plan.options import FINALIZER
-
-INDEX = "batch.kubernetes.io/job-completion-index"
-EVENT = Kind.parse("v1/Event")
-
-
-class Jobs(Cluster):
-    """A namespace with the Job controller running on it."""
-
-    failures: list[Reconciled]
-    rest: Rest
-
-    async def pods(self, job: str) -> list[Object]:
-        """The Pods that the Job owns, oldest first."""
-        owned = [pod for pod in await self.list(POD) if (ref := controller_of(pod)) and ref.name == job]
-        return sorted(owned, key=lambda pod: (pod.metadata.creation_timestamp or "", pod.name))
-
-    async def active(self, job: str) -> list[Object]:
-        return [pod for pod in await self.pods(job) if phase(pod) in ("Pending", "Running") and not pod.is_deleting]
-
-    async def has_active(self, job: str, count: int) -> list[Object]:
-        """Wait for that many active Pods."""
-        return await eventually(lambda: self._active(job, count), why=f"{job} has {count} active Pods")
-
-    async def _active(self, job: str, count: int) -> list[Object] | bool:
-        found = await self.active(job)
-        return (found or True) if len(found) == count else False
-
-    async def run(self, pod: Object) -> None:
-        """The Pod runs and is ready."""
-        ready = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
-        await self.patch(POD, pod.name, {"status": {"phase": "Running", "conditions": [ready]}}, "status")
-
-    def bind(self, pod: Object) -> None:
-        """The Pod is given a node, so that its deletion waits for a kubelet."""
-        target = {"apiVersion": "v1", "kind": "Node", "name": "node"}
-        body = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod.name, "namespace": self.namespace}}
-        self.rest.request(
-            "POST", f"/api/v1/namespaces/{self.namespace}/pods/{pod.name}/binding", body | {"target": target}
-        )
-
-    async def end(self, pod: Object, wanted: str, code: int | None = None, condition: str = "") -> None:
-        """The Pod's container ends with that code."""
-        code = (0 if wanted == "Succeeded" else 1) if code is None else code
-        ended = {"exitCode": code, "finishedAt": "2026-01-01T00:00:00Z"}
-        container = {
-            "name": "main",
-            "image": "x",
-            "imageID": "",
-            "ready": False,
-            "restartCount": 0,
-            "state": {"terminated": ended},
-        }
-        status: dict[str, Any] = {"phase": wanted, "containerStatuses": [container]}
-        if condition:
-            status["conditions"] = [{"type": condition, "status": "True"}]
-        await self.patch(POD, pod.name, {"status": status}, "status")
-
-    async def ends(self, job: str, *reasons: str) -> dict[str, Any]:
-        """Wait for these conditions as ``Type/Reason``, in this order; gives the status."""
-
-        async def there() -> dict[str, Any] | None:
-            status = await self.status(job)
-            return status if told(status) == list(reasons) else None
-
-        try:
-            return await eventually(there, why=f"{job} ends {reasons}")
-        except TimeoutError as error:
-            raise AssertionError(f"{error}; {told(await self.status(job))}; {self.failures}") from error
-
-    async def reaches(self, job: str, **fields: Any) -> dict[str, Any]:
-        """Wait for these fields of the status."""
-
-        async def there() -> dict[str, Any] | None:
-            status = await self.status(job)
-            return status if all(status.get(name) == value for name, value in fields.items()) else None
-
-        try:
-            return await eventually(there, why=f"{job} reaches {fields}")
-        except TimeoutError as error:
-            raise AssertionError(f"{error}; {await self.status(job)}; {self.failures}") from error
-
-    async def events(self, job: str) -> list[tuple[str, str]]:
-        found = [event.to_dict() for event in await self.list(EVENT)]
-        return [(one["reason"], one["message"]) for one in found if one["involvedObject"]["name"] == job]
-
-
-def phase(pod: Object) -> str:
-    return str((pod.field("status") or {}).get("phase"))
-
-
-def told(status: dict[str, Any]) -> list[str]:
-    return [f"{one['type']}/{one['reason']}" for one in status.get("conditions", ()) if one["status"] == "True"]
-
-
-def indexed(name: str, count: int, **spec: Any) -> dict[str, Any]:
-    return job_manifest(name, completionMode="Indexed", **{"completions": count, "parallelism": count, **spec})
-
-
-def by_index(pods: list[Object]) -> dict[int, Object]:
-    return {int(pod.annotations[INDEX]): pod for pod in pods}
-
-
-@pytest.fixture
-def jobs(control_plane: ControlPlane, namespace: str) -> Callable[[], Any]:
-    """``async with jobs() as j``: the controller runs on the test's namespace."""
-
-    @asynccontextmanager
-    async def running() -> AsyncIterator[Jobs]:
-        async with connect(load_config(control_plane.admin_kubeconfig)) as client:
-            where = Jobs(client, namespace)
-            where.failures, where.rest = [], control_plane.rest
-            app = App("job", arguments=add_arguments, setup=setup)
-
-            def hear(fact: Fact) -> None:
-                if isinstance(fact, Reconciled) and fact.outcome not in ("success", "requeue_after", "cancelled"):
-                    where.failures.append(fact)
-
-            app.hook(hear)
-            async with app.running(client=client, options=RunOptions(namespaces=(namespace,))):
-                yield where
-            unexpected = [fact for fact in where.failures if "409" not in fact.error]
-            assert unexpected == []
-
-    return running
 
 
 @pytest.mark.asyncio
@@ -377,124 +248,6 @@ async def test_a_pod_deleted_by_somebody_is_replaced_and_counted(jobs: Any) -> N
             return await j.get(POD, pod.name) is None
 
         await eventually(is_gone)
-
-
-@pytest.mark.asyncio
-async def test_limits_per_index(jobs: Any) -> None:
-    """An index past its own limit fails; the others go on, and the Job is Failed when all are decided."""
-    async with jobs() as j:
-        await j.create(indexed("per", 3, backoffLimitPerIndex=0))
-        pods = by_index(await j.has_active("per", 3))
-        await j.end(pods[1], "Failed")
-        await j.reaches("per", failedIndexes="1", active=2)
-        await j.end(pods[0], "Succeeded")
-        await j.end(pods[2], "Succeeded")
-        status = await j.ends("per", "FailureTarget/FailedIndexes", "Failed/FailedIndexes")
-        assert (status["completedIndexes"], status["failedIndexes"]) == ("0,2", "1")
-        assert (status["succeeded"], status["failed"]) == (2, 1)
-
-
-@pytest.mark.asyncio
-async def test_the_count_of_an_index_is_carried_on(jobs: Any) -> None:
-    """The new Pod of a failed index says how often it has failed; the old one keeps its finalizer until then."""
-    async with jobs() as j:
-        await j.create(indexed("carry", 2, backoffLimitPerIndex=2))
-        pods = by_index(await j.has_active("carry", 2))
-        await j.end(pods[0], "Failed")
-        again = by_index(await j.has_active("carry", 2))
-        assert again[0].annotations["batch.kubernetes.io/job-index-failure-count"] == "1"
-        await j.reaches("carry", failed=1, uncountedTerminatedPods={})
-
-
-@pytest.mark.asyncio
-async def test_too_many_failed_indexes(jobs: Any) -> None:
-    """maxFailedIndexes: one more than that ends the Job."""
-    async with jobs() as j:
-        await j.create(indexed("most", 3, backoffLimitPerIndex=0, maxFailedIndexes=0))
-        pods = by_index(await j.has_active("most", 3))
-        await j.end(pods[0], "Failed")
-        await j.ends("most", "FailureTarget/MaxFailedIndexesExceeded", "Failed/MaxFailedIndexesExceeded")
-
-
-@pytest.mark.asyncio
-async def test_the_failure_policy(jobs: Any) -> None:
-    """Ignore does not count; FailJob ends the Job with the text that says which Pod and rule."""
-    rules = [
-        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]},
-        {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [42]}},
-    ]
-    async with jobs() as j:
-        await j.create(job_manifest("policy", backoffLimit=0, podFailurePolicy={"rules": rules}))
-        [pod] = await j.has_active("policy", 1)
-        await j.end(pod, "Failed", 137, "DisruptionTarget")
-        [pod] = await j.has_active("policy", 1)
-        assert not (await j.status("policy")).get("failed")
-        await j.end(pod, "Failed", 42)
-        status = await j.ends("policy", "FailureTarget/PodFailurePolicy", "Failed/PodFailurePolicy")
-        text = (
-            f"Container main for pod {j.namespace}/{pod.name} failed with exit code 42 matching FailJob rule at index 1"
-        )
-        assert status["conditions"][-1]["message"] == text
-        assert status["failed"] == 1
-
-
-@pytest.mark.asyncio
-async def test_fail_index(jobs: Any) -> None:
-    """FailIndex fails the index at once, whatever its limit."""
-    rules = [{"action": "FailIndex", "onExitCodes": {"operator": "In", "values": [42]}}]
-    async with jobs() as j:
-        await j.create(indexed("fi", 2, backoffLimitPerIndex=5, podFailurePolicy={"rules": rules}))
-        pods = by_index(await j.has_active("fi", 2))
-        await j.end(pods[1], "Failed", 42)
-        await j.reaches("fi", failedIndexes="1")
-        await j.end(pods[0], "Succeeded")
-        await j.ends("fi", "FailureTarget/FailedIndexes", "Failed/FailedIndexes")
-
-
-@pytest.mark.asyncio
-async def test_the_success_policy(jobs: Any) -> None:
-    """The leader's success is enough: the others are deleted and do not count as failed."""
-    async with jobs() as j:
-        await j.create(indexed("lead", 3, successPolicy={"rules": [{"succeededIndexes": "0"}]}))
-        pods = by_index(await j.has_active("lead", 3))
-        await j.end(pods[0], "Succeeded")
-        status = await j.ends("lead", "SuccessCriteriaMet/SuccessPolicy", "Complete/SuccessPolicy")
-        assert status["conditions"][-1]["message"] == "Matched rules at index 0"
-        assert (status["succeeded"], status.get("failed", 0)) == (1, 0)
-
-
-@pytest.mark.asyncio
-async def test_a_replacement_waits_for_the_end_of_a_terminating_pod(jobs: Any) -> None:
-    """podReplacementPolicy Failed: no second Pod beside one on its way out, and a failure counts when it has ended."""
-    async with jobs() as j:
-        await j.create(job_manifest("after", podReplacementPolicy="Failed"))
-        [pod] = await j.has_active("after", 1)
-        j.bind(pod)
-        await j.run(pod)
-        await j.delete(POD, pod.name)
-        status = await j.reaches("after", terminating=1)
-        assert not status.get("failed")
-        assert len(await j.pods("after")) == 1
-        await j.end(pod, "Failed")
-        await j.reaches("after", failed=1, terminating=0)
-
-
-@pytest.mark.asyncio
-async def test_an_elastic_job_shrinks_and_grows(jobs: Any) -> None:
-    """Indexes past the new size are forgotten, and run again when the Job grows."""
-    async with jobs() as j:
-        await j.create(indexed("el", 3))
-        pods = by_index(await j.has_active("el", 3))
-        await j.end(pods[2], "Succeeded")
-        await j.reaches("el", completedIndexes="2")
-        await j.patch(JOB, "el", {"spec": {"completions": 2, "parallelism": 2}})
-        await j.reaches("el", completedIndexes=None, active=2)
-        await j.patch(JOB, "el", {"spec": {"completions": 3, "parallelism": 3}})
-        grown = by_index(await j.has_active("el", 3))
-        assert sorted(grown) == [0, 1, 2]
-        assert grown[2].uid != pods[2].uid
-        await j.patch(JOB, "el", {"spec": {"completions": 0, "parallelism": 0}})
-        await j.ends("el", "SuccessCriteriaMet/CompletionsReached", "Complete/CompletionsReached")
 
 
 @pytest.mark.asyncio
