@@ -41,7 +41,7 @@ class Lanes:
     """At most ``limit`` writes at a time; the waiting ones in order of urgency, then of ``age`` (oldest first)."""
 
     def __init__(self, limit: int = IN_FLIGHT_MAX) -> None:
-        self._free = limit
+        self._limit = self._free = limit
         self._waiting: list[tuple[Rank, anyio.Event]] = []
         self._arrivals = count()
 
@@ -82,18 +82,21 @@ class Lanes:
     ) -> list[R | Failure]:
         """``write`` every item, in parallel; its result or its failure for each, in order."""
         results: dict[int, R | Failure] = {}
+        rest = iter(enumerate(items))
 
-        async def one(position: int, item: T) -> None:
-            async with self.lane(urgency, age):
-                try:
-                    results[position] = await write(item)
-                except (ApiError, UnknownOutcomeError, TransportError) as error:
-                    results[position] = error
+        async def some() -> None:
+            for position, item in rest:
+                async with self.lane(urgency, age):
+                    try:
+                        results[position] = await write(item)
+                    except (ApiError, UnknownOutcomeError, TransportError) as error:
+                        results[position] = error
 
         try:
             async with anyio.create_task_group() as group:
-                for position, item in enumerate(items):
-                    group.start_soon(one, position, item)
+                # No more tasks than lanes: each costs as much as a tenth of a request.
+                for _ in range(min(len(items), self._limit)):
+                    group.start_soon(some)
         except BaseExceptionGroup as errors:
             raise _first(errors) from None
         return [results[position] for position in range(len(items))]

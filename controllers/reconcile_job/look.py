@@ -50,12 +50,14 @@ class Remembered:
     """What is kept of one Job between looks.
 
     Attributes:
+        arrival: a number that is higher for Jobs that were first looked at later.
         memory: the plan's.
         released: uids of Pods whose finalizers are away.
         looked, pods: when the last look ended, and how many Pods it saw.
     """
 
     uid: str
+    arrival: int
     memory: Memory = attrs.field(factory=Memory)
     released: set[str] = attrs.field(factory=set)
     looked: datetime | None = None
@@ -219,7 +221,7 @@ class Look:
 
     async def _create_one(self, order: PodOrder) -> str:
         try:
-            await self.context.create(order.body, owned=False)
+            await self.context.create(order.pod, owned=False)
         except AlreadyExistsError:
             # Ours, from a create whose answer was lost? Else its holder is not in the cache yet: look again.
             present = self.context.get("v1/Pod", order.name)
@@ -280,7 +282,8 @@ class Look:
 
     @property
     def _age(self) -> str:
-        return self.job.metadata.creation_timestamp or ""
+        """Orders Jobs by when they were created, and those of one second (times have no fractions) by arrival."""
+        return f"{self.job.metadata.creation_timestamp or ''} {self.remembered.arrival:012}"
 
     def _tell(self, events: Sequence[Event]) -> None:
         for event in events:

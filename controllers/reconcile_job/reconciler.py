@@ -14,7 +14,6 @@ before the deletion. So the uids of Pods that were let go are remembered until t
 from __future__ import annotations
 
 import logging
-
 from collections.abc import Iterator
 from itertools import count
 

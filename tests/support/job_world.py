@@ -487,10 +487,9 @@ class WorldContext:
             raise error(NotFoundError, 404, "NotFound")
         return found
 
-    async def create(self, obj: dict[str, Any], *, owned: bool) -> Object:
+    async def create(self, obj: Object, *, owned: bool) -> Object:
         await anyio.lowlevel.checkpoint()
-        name = obj["metadata"]["name"]
-        return from_plain(self.world.write(f"create {name}", lambda: self.world.create(obj)))
+        return from_plain(self.world.write(f"create {obj.name}", lambda: self.world.create(obj.to_dict())))
 
     async def update(self, obj: dict[str, Any], *, subresource: str) -> Object:
         assert subresource == "status"

@@ -13,7 +13,7 @@ import attrs
 
 from reconcile_job.plan.backoff import BackoffRecord, remaining_seconds_of_index
 from reconcile_job.plan.options import PODS_PER_SYNC_MAX
-from reconcile_job.plan.pods import Naming, PodOrder, order
+from reconcile_job.plan.pods import Naming, PodMaker, PodOrder
 from reconcile_job.plan.selection import to_remove
 from reconcile_job.plan.tally import Tally
 from reconcile_job.plan.view import JobView, PodView, Uncounted
@@ -72,7 +72,7 @@ def manage(
     naming = Naming(job, is_taken)
     if not job.spec.is_indexed:
         names = islice(naming.of_ordinals(_first_ordinal(job, tally)), missing)
-        return Change(orders=tuple(order(job, name, finalizer) for name in names))
+        return Change(orders=tuple(map(PodMaker.of(job, finalizer).order, names)))
     return _indexes(job, tally, missing, finalizer=finalizer, naming=naming, now=now)
 
 
@@ -105,8 +105,6 @@ def _indexes(job: JobView, tally: Tally, missing: int, *, finalizer: str, naming
         waits = {index: remaining_seconds_of_index(tally.delayed.get(index), now) for index in chosen}
         chosen = [index for index in chosen if waits[index] <= 0]
         look_again = min((wait for wait in waits.values() if wait > 0), default=None)
-    orders = tuple(
-        order(job, naming.of_index(index), finalizer, index=index, replaces=tally.delayed.get(index))
-        for index in chosen
-    )
+    maker = PodMaker.of(job, finalizer)
+    orders = tuple(maker.order(naming.of_index(index), index, tally.delayed.get(index)) for index in chosen)
     return Change(orders=orders, look_again_seconds=look_again)

@@ -8,11 +8,16 @@ from typing import Any
 import attrs
 
 from reconcile.model import json
+from reconcile.model.meta import ObjectMeta, OwnerReference
 from reconcile.model.name import NAME_LENGTH_MAX, digest
+from reconcile.model.object import Object
+from reconcile.model.resource import Kind
 from reconcile_job.plan.failure_policy import judge
 from reconcile_job.plan.view import COMPLETION_INDEX, FAILURE_COUNT, IGNORED_FAILURE_COUNT, JobView, PodView
 
 ENVIRONMENT_VARIABLE = "JOB_COMPLETION_INDEX"
+
+POD = Kind("", "v1", "Pod")
 
 
 @attrs.frozen
@@ -21,7 +26,7 @@ class PodOrder:
 
     name: str
     index: int | None
-    body: dict[str, Any] = attrs.field(repr=False, eq=False)
+    pod: Object = attrs.field(repr=False, eq=False)
 
 
 @attrs.frozen
@@ -54,41 +59,68 @@ class Naming:
             attempt += 1
 
 
-def order(
-    job: JobView, name: str, finalizer: str, index: int | None = None, replaces: PodView | None = None
-) -> PodOrder:
-    """The Pod to create.
+@attrs.frozen
+class PodMaker:
+    """Makes Pods of one Job. What they have in common is read from the template once, and written as JSON once.
 
-    Args:
-        job: its Job.
-        name: its name.
-        finalizer: the tracking finalizer.
-        index: its completion index, for an Indexed Job.
-        replaces: the failed Pod of that index, whose failures the new one carries on (KEP-3850).
+    Attributes:
+        spec: the members of the Pods' ``spec``, as JSON without the braces; without the hostname of an Indexed Job's.
     """
-    template: dict[str, Any] = json.decode(bytes(job.spec.template))
-    wanted: dict[str, Any] = template.get("metadata") or {}
-    metadata: dict[str, Any] = {
-        "name": name,
-        "namespace": job.metadata.namespace,
-        "labels": wanted.get("labels") or {},
-        "annotations": wanted.get("annotations") or {},
-        "finalizers": list(dict.fromkeys([*(wanted.get("finalizers") or ()), finalizer])),
-        "ownerReferences": [owner_reference(job)],
-    }
-    spec: dict[str, Any] = template.get("spec") or {}
-    if index is not None:
-        metadata["labels"][COMPLETION_INDEX] = str(index)
-        metadata["annotations"][COMPLETION_INDEX] = str(index)
-        spec["hostname"] = f"{job.metadata.name}-{index}"
-        for container in (*(spec.get("initContainers") or ()), *(spec.get("containers") or ())):
-            _add_environment(container)
-        if job.spec.backoff_limit_per_index is not None:
-            counted, ignored = _failures(job, replaces)
-            metadata["annotations"][FAILURE_COUNT] = str(counted)
-            if ignored:
-                metadata["annotations"][IGNORED_FAILURE_COUNT] = str(ignored)
-    return PodOrder(name, index, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+
+    job: JobView
+    finalizers: tuple[str, ...]
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    owner_references: tuple[OwnerReference, ...]
+    spec: bytes
+
+    @classmethod
+    def of(cls, job: JobView, finalizer: str) -> PodMaker:
+        """For the Pods of ``job``, tracked by ``finalizer``."""
+        template: dict[str, Any] = json.decode(bytes(job.spec.template))
+        wanted: dict[str, Any] = template.get("metadata") or {}
+        spec: dict[str, Any] = template.get("spec") or {}
+        if job.spec.is_indexed:
+            spec.pop("hostname", None)
+            for container in (*(spec.get("initContainers") or ()), *(spec.get("containers") or ())):
+                _add_environment(container)
+        return cls(
+            job=job,
+            finalizers=tuple(dict.fromkeys([*(wanted.get("finalizers") or ()), finalizer])),
+            labels=wanted.get("labels") or {},
+            annotations=wanted.get("annotations") or {},
+            owner_references=(json.decode_as(json.encode(owner_reference(job)), OwnerReference),),
+            spec=json.encode(spec)[1:-1],
+        )
+
+    def order(self, name: str, index: int | None = None, replaces: PodView | None = None) -> PodOrder:
+        """The Pod to create.
+
+        Args:
+            name: its name.
+            index: its completion index, for an Indexed Job.
+            replaces: the failed Pod of that index, whose failures the new one carries on (KEP-3850).
+        """
+        labels, annotations, spec = self.labels, self.annotations, self.spec
+        if index is not None:
+            labels = {**labels, COMPLETION_INDEX: str(index)}
+            annotations = {**annotations, COMPLETION_INDEX: str(index)}
+            hostname = b'"hostname":' + json.encode(f"{self.job.metadata.name}-{index}")
+            spec = hostname + b"," + spec if spec else hostname
+            if self.job.spec.backoff_limit_per_index is not None:
+                counted, ignored = _failures(self.job, replaces)
+                annotations[FAILURE_COUNT] = str(counted)
+                if ignored:
+                    annotations[IGNORED_FAILURE_COUNT] = str(ignored)
+        metadata = ObjectMeta(
+            name=name,
+            namespace=self.job.metadata.namespace,
+            labels=labels,
+            annotations=annotations,
+            finalizers=self.finalizers,
+            owner_references=self.owner_references,
+        )
+        return PodOrder(name, index, Object(POD, metadata, b'"spec":{' + spec + b"}"))
 
 
 def owner_reference(job: JobView) -> dict[str, Any]:

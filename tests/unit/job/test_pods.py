@@ -15,7 +15,7 @@ from reconcile_job.plan.batch import hold_seconds, pause_seconds
 from reconcile_job.plan.claims import Claim, claim, selector_of
 from reconcile_job.plan.manage import manage, wanted_active
 from reconcile_job.plan.options import FINALIZER, Options
-from reconcile_job.plan.pods import Naming, order
+from reconcile_job.plan.pods import Naming, PodMaker
 from reconcile_job.plan.selection import rank, to_remove
 from reconcile_job.plan.tally import tally
 
@@ -78,7 +78,8 @@ def test_what_is_in_a_pod():
     }
     owner = job(completionMode="Indexed", completions=3, backoffLimitPerIndex=4, pod=spec)
     failed = pod("old", "Failed", index=2, counts=(1, 2), codes={"main": 1})
-    body = order(owner, "name", FINALIZER, index=2, replaces=failed).body
+    maker = PodMaker.of(owner, FINALIZER)
+    body = maker.order("name", 2, failed).pod.to_dict()
     assert body["metadata"]["labels"] == {"a": "b", "batch.kubernetes.io/job-completion-index": "2"}
     assert body["metadata"]["annotations"] == {
         "batch.kubernetes.io/job-completion-index": "2",
@@ -103,8 +104,10 @@ def test_what_is_in_a_pod():
         [{"name": "JOB_COMPLETION_INDEX", "valueFrom": path}],
         [{"name": "JOB_COMPLETION_INDEX", "value": "mine"}],
     ]
-    body["spec"]["containers"].clear()
-    assert len(order(owner, "name", FINALIZER, index=2).body["spec"]["containers"]) == 2
+    other = maker.order("other", 1).pod.to_dict()
+    assert other["spec"]["hostname"] == "j-1"
+    assert other["metadata"]["labels"] == {"a": "b", "batch.kubernetes.io/job-completion-index": "1"}
+    assert other["spec"]["containers"] == body["spec"]["containers"]
 
 
 @pytest.mark.parametrize(
