@@ -10,7 +10,7 @@ import re
 import socket
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from reconcile.cli.main import Subparsers, exit_status
@@ -78,11 +78,29 @@ def run(options: argparse.Namespace) -> int:
         for entry in sorted(importlib.metadata.entry_points(group=CONTROLLERS_GROUP)):
             print(f"{entry.name}\t{entry.value}\t{entry.dist.name if entry.dist else ''}")
         return 0
+    prepared = prepare("run", options, _add_arguments, _DESCRIPTION)
+    return 0 if prepared is None else _serve(*prepared)
+
+
+def prepare(
+    command: str,
+    options: argparse.Namespace,
+    add_arguments: Callable[[argparse.ArgumentParser], None],
+    description: str,
+) -> tuple[Sequence[App], argparse.Namespace] | None:
+    """The apps that ``options`` name, and the flags parsed with theirs; None where help was asked for, and printed.
+
+    Raises:
+        UsageError: no such app, or two whose flags collide.
+    """
     apps = [find_app(name) for name in options.apps]
     parser = argparse.ArgumentParser(
-        prog=" ".join(["reconcile run", *options.apps]), add_help=False, allow_abbrev=False, description=_DESCRIPTION
+        prog=" ".join(["reconcile", command, *options.apps]),
+        add_help=False,
+        allow_abbrev=False,
+        description=description,
     )
-    _add_arguments(parser)
+    add_arguments(parser)
     for app in apps:
         try:
             app.add_arguments(parser)
@@ -90,10 +108,10 @@ def run(options: argparse.Namespace) -> int:
             raise UsageError(f"app {app.name!r} cannot be run with the others: {error}") from error
     if options.help:
         parser.print_help()
-        return 0
+        return None
     if not apps:
         parser.error("name an app: `reconcile run --list` shows the installed ones")
-    return _serve(apps, parser.parse_args(options.arguments))
+    return apps, parser.parse_args(options.arguments)
 
 
 _DESCRIPTION = """Runs controllers until SIGTERM or SIGINT. Exit status: 0 after a clean stop, 1 on failure or a lost
@@ -105,7 +123,7 @@ def _serve(apps: Sequence[App], options: argparse.Namespace) -> int:
 
     configure_logging(format=options.log_format, level=options.log_level)
     try:
-        app = _together(apps, options)
+        app = joined(apps, options)
         app.run(options=run_options(app.name, options))
     except ReconcileError as error:
         _log.error("%s", error)  # the text says it all; a trace would be of our own making
@@ -116,7 +134,7 @@ def _serve(apps: Sequence[App], options: argparse.Namespace) -> int:
     return 0
 
 
-def _together(apps: Sequence[App], options: argparse.Namespace) -> App:
+def joined(apps: Sequence[App], options: argparse.Namespace) -> App:
     """One app with the controllers of all: one connection, one cache, one lease, one pair of ports."""
     from reconcile.app import App
 
@@ -124,12 +142,12 @@ def _together(apps: Sequence[App], options: argparse.Namespace) -> App:
         app.configure(options)
     if len(apps) == 1:
         return apps[0]
-    joined = App("-".join(app.name for app in apps))
+    together = App("-".join(app.name for app in apps))
     for app in apps:
-        joined.hook(app.hooks.emit)
+        together.hook(app.hooks.emit)
         for declaration in app.controllers:
-            joined.add(declaration)
-    return joined
+            together.add(declaration)
+    return together
 
 
 def run_options(name: str, options: argparse.Namespace) -> RunOptions:
@@ -138,9 +156,7 @@ def run_options(name: str, options: argparse.Namespace) -> RunOptions:
     from reconcile.manager import RunOptions
     from reconcile.runtime.leader_election import LeaderElectionConfig
 
-    namespaces = tuple(dict.fromkeys(part for text in options.namespace for part in text.split(",")))
-    for namespace in namespaces:
-        _check_namespace("--namespace", namespace)
+    namespaces = split_namespaces(options.namespace)
     election = None
     if options.leader_elect:
         lease_namespace = options.leader_elect_namespace
@@ -163,6 +179,14 @@ def run_options(name: str, options: argparse.Namespace) -> RunOptions:
         health_bind_address=options.health_bind_address,
         metrics_bind_address=options.metrics_bind_address,
     )
+
+
+def split_namespaces(given: Sequence[str]) -> tuple[str, ...]:
+    """The names in the values of ``--namespace``, each once. Raises UsageError."""
+    namespaces = tuple(dict.fromkeys(part for text in given for part in text.split(",")))
+    for namespace in namespaces:
+        _check_namespace("--namespace", namespace)
+    return namespaces
 
 
 def _check_namespace(flag: str, name: str) -> None:
