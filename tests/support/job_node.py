@@ -22,7 +22,7 @@ from service_process import Service, service
 
 from reconcile import Client, Kind, connect, load_config
 from reconcile.nodes import LocalNode
-from reconcile.testing.envtest import ControlPlane
+from reconcile.testing.envtest import ControlPlane, ControlPlaneConfig
 from reconcile.testing.waiting import eventually
 
 EVENT = Kind.parse("v1/Event")
@@ -34,6 +34,30 @@ FOR_EVER = "sleep 100000 & wait $!"
 
 STUBBORN = f'trap "" TERM; while :; do {FOR_EVER}; done'
 """A script that only SIGKILL ends."""
+
+NODE_GRACE_SECONDS = 15
+"""After so long without a sign of life a node counts as dead. A kubelet gives one every 10 s."""
+
+JOBS_ON_NODES = ControlPlaneConfig(
+    controllers="*,-job-controller",
+    controller_manager_arguments=(
+        f"--node-monitor-grace-period={NODE_GRACE_SECONDS}s",
+        "--node-monitor-period=1s",
+    ),
+    scheduler=True,
+    audit_policy={
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived"],
+        "rules": [
+            {"level": "None", "users": ["system:apiserver", "system:kube-scheduler", "admin"]},
+            {"level": "None", "userGroups": ["system:nodes", "system:serviceaccounts"]},
+            {"level": "Metadata", "verbs": ["create", "update", "patch", "delete", "deletecollection"]},
+            {"level": "None"},
+        ],
+    },
+)
+"""What the Job controller writes is audited, and little else."""
 
 
 class NodeJob(WatchedJob):
