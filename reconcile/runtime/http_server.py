@@ -1,12 +1,14 @@
-"""HTTP server for probes and scrapes: small answers made at once. The only server file that knows aiohttp.
+"""HTTP servers: one for probes and scrapes, one for an API. The only server file that knows aiohttp.
 
-Guarantees:
+``HTTPServer`` gives small answers to anybody. Guarantees:
     * One request a connection, and each connection is cut ``CONNECTION_SECONDS`` after it opened, so a client that
       sends or reads slowly holds nothing for longer (slowloris).
     * At most ``CONNECTIONS_MAX`` at a time: one more cuts the oldest. A probe is over in milliseconds, so the oldest is
       never a healthy one.
     * Request line, headers and body are bounded; a body is not read at all. Only GET and HEAD are answered.
     * ``stop`` ends within ``STOP_SECONDS``, whatever the clients do.
+
+``RequestServer`` reads bodies, keeps connections and streams; who may ask is its handler's business.
 
 Raises:
     ConfigurationError: the address is malformed, taken or not this machine's.
@@ -18,8 +20,9 @@ import asyncio
 import ipaddress
 import logging
 import re
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, cast
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import attrs
 
@@ -230,3 +233,142 @@ class _Connection(asyncio.Protocol):
         """Cut it now, without waiting for what is still to be sent."""
         self._server._closed(self)  # noqa: SLF001  two halves of one thing
         self._transport.abort()
+
+
+@attrs.frozen
+class Incoming:
+    """A request as it came. ``path`` and ``query`` are percent-encoded; header names are case-insensitive."""
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@attrs.frozen
+class Outgoing:
+    """A response: its body, or parts of one as they come. Closing the iterator is this server's business."""
+
+    status: int
+    body: bytes | AsyncIterator[Sequence[bytes]]
+    headers: Sequence[tuple[str, str]]
+
+
+RequestHandler: TypeAlias = Callable[[Incoming], Outgoing]
+"""A plain call on the event loop, so it must be quick; what takes time comes in the parts of a stream."""
+
+
+class RequestServer:
+    """Serves whole requests, streams and kept connections on ``address``.
+
+    Args:
+        name: in the log, beside the URL.
+        body_bytes_max: a longer body is answered with 413 by aiohttp, unread.
+        tls: serve HTTPS with it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        address: Address,
+        handler: RequestHandler,
+        *,
+        body_bytes_max: int,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._name = name
+        self._address = address
+        self._handler = handler
+        self._body_bytes_max = body_bytes_max
+        self._tls = tls
+        self._listener: asyncio.Server | None = None
+        self._aiohttp: web.Server | None = None
+        self._streams: set[asyncio.Task[None]] = set()
+
+    @property
+    def port(self) -> int:
+        """As bound. 0 while not started."""
+        sockets = self._listener.sockets if self._listener is not None else ()
+        return int(sockets[0].getsockname()[1]) if sockets else 0
+
+    @property
+    def url(self) -> str:
+        """``http://host:port`` as bound. Empty while not started."""
+        if not self.port:
+            return ""
+        scheme = "https" if self._tls is not None else "http"
+        return f"{scheme}://{Address(self._address.host or '127.0.0.1', self.port)}"
+
+    async def start(self) -> None:
+        """Bind and answer from now on."""
+        from aiohttp import web  # noqa: PLC0415  costs 0.2 s, and most runs serve nothing
+
+        self._web = web
+        self._aiohttp = web.Server(
+            self._answer, access_log=None, logger=logging.getLogger("reconcile.http.protocol"), keepalive_timeout=75.0
+        )
+        try:
+            self._listener = await asyncio.get_running_loop().create_server(
+                self._aiohttp, self._address.host or None, self._address.port, ssl=self._tls, backlog=1024
+            )
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot serve {self._name} on {self._address}: {error.strerror or error}; "
+                f"choose another address, or port 0 for any free one"
+            ) from error
+        _log.info("serving %s on %s", self._name, self.url)
+
+    async def stop(self) -> None:
+        """Stop listening, end all streams, let answers under way finish, cut the rest."""
+        if self._listener is None or self._aiohttp is None:
+            return
+        self._listener.close()
+        for stream in tuple(self._streams):
+            stream.cancel()
+        self._aiohttp.pre_shutdown()
+        await self._aiohttp.shutdown(STOP_SECONDS)
+        self._listener = None
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        body = b""
+        if request.can_read_body:
+            parts = []
+            length = 0
+            async for part in request.content.iter_any():
+                length += len(part)
+                if length > self._body_bytes_max:
+                    return self._web.Response(status=413, text="Request entity is too large\n")
+                parts.append(part)
+            body = parts[0] if len(parts) == 1 else b"".join(parts)
+        path, _, query = request.raw_path.partition("?")
+        try:
+            answer = self._handler(Incoming(request.method, path, query, request.headers, body))
+        except Exception:  # noqa: BLE001  a broken handler must answer, and not with its own text
+            _log.exception("%s %s %s raised", self._name, request.method, path)
+            return self._web.Response(status=500, text="internal error\n")
+        if isinstance(answer.body, bytes):
+            return self._web.Response(status=answer.status, body=answer.body, headers=answer.headers)
+        return await self._stream(request, answer, answer.body)
+
+    async def _stream(
+        self, request: web.BaseRequest, answer: Outgoing, parts: AsyncIterator[Sequence[bytes]]
+    ) -> web.StreamResponse:
+        response = self._web.StreamResponse(status=answer.status, headers=answer.headers)
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        self._streams.add(task)
+        try:
+            await response.prepare(request)
+            async for some in parts:
+                await response.write(b"".join(some))
+        except ConnectionError:
+            pass  # the client is gone
+        except asyncio.CancelledError:
+            if self._listener is not None and self._listener.is_serving():
+                raise  # the client is gone
+        finally:
+            self._streams.discard(task)
+            close = getattr(parts, "aclose", None)
+            if close is not None:
+                await close()
+        return response

@@ -1,0 +1,118 @@
+"""What the API means beyond storing, resource by resource: decoding, defaults, validation, patches, owned fields.
+
+The one seam between the handlers, which store and answer, and the rules, which know types.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reconcile.cluster.api_server.backend import Call
+from reconcile.cluster.api_server.decoding import Decoded, WrongTypeError, decode
+from reconcile.cluster.api_server.failure import Failure, bad_request, cause
+from reconcile.cluster.api_server.patching import PatchError, json_patch, merge_patch
+from reconcile.cluster.api_server.registry import ResourceType
+from reconcile.cluster.api_server.schema import SCHEMA, StructType
+from reconcile.cluster.api_server.strategic_merge import strategic_merge_patch
+from reconcile.model.resource import Kind
+
+UNKNOWN_FIELDS_SHOWN_MAX = 100
+"""Warnings of one answer; the real server cuts its headers at 16 KiB."""
+
+
+def type_of(resource: ResourceType) -> StructType | None:
+    """The type of a resource's objects; None where it is not known."""
+    return SCHEMA.type_for(resource.group, resource.version, resource.kind)
+
+
+def read(resource: ResourceType, obj: dict[str, Any], *, validation: str, warnings: list[str]) -> dict[str, Any]:
+    """``obj`` as the server understands it: unknown fields dropped, wrong types refused. Raises Failure (400).
+
+    ``validation`` is ``Strict``, ``Warn`` or ``Ignore`` (``fieldValidation``); ``warnings`` gets the unknown fields.
+    """
+    struct, kind = type_of(resource), resource.gvk
+    if struct is None:
+        return obj
+    try:
+        decoded: Decoded = decode(struct, obj)
+    except WrongTypeError as error:
+        raise bad_request(
+            f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {error}'
+        ) from None
+    if decoded.unknown and validation != "Ignore":
+        texts = [f'unknown field "{path}"' for path in decoded.unknown]
+        if validation == "Strict":
+            raise bad_request(
+                f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}:'
+                f" strict decoding error: {', '.join(texts)}"
+            )
+        warnings.extend(texts[:UNKNOWN_FIELDS_SHOWN_MAX])
+    return decoded.value
+
+
+def patched(
+    resource: ResourceType, content_type: str, obj: dict[str, Any], patch: Any, *, kind: Kind | None = None
+) -> dict[str, Any]:
+    """``obj`` after a patch of one of the three kinds; ``kind`` where it is not the resource's. Raises Failure."""
+    try:
+        match content_type:
+            case "application/json-patch+json":
+                return json_patch(obj, patch)
+            case "application/merge-patch+json":
+                return merge_patch(obj, patch)
+            case "application/strategic-merge-patch+json" if not resource.is_custom:
+                kind = kind or resource.gvk
+                struct = SCHEMA.type_for(kind.group, kind.version, kind.kind)
+                if struct is not None:
+                    return strategic_merge_patch(struct, obj, patch)
+                return merge_patch(obj, patch)
+            case _:
+                raise unsupported_patch()
+    except PatchError as error:
+        raise Failure(error.code, str(error), reason=error.reason, details=error.details) from None
+
+
+def unsupported_patch() -> Failure:
+    """The content type of a PATCH is none that the resource takes."""
+    return Failure(415, "415: Unsupported Media Type", details={})
+
+
+def with_defaults(resource: ResourceType, obj: dict[str, Any]) -> dict[str, Any]:
+    """``obj`` with what nobody said and the server says."""
+    del resource
+    return obj
+
+
+def creation_causes(resource: ResourceType, obj: dict[str, Any]) -> list[dict[str, str]]:
+    """What is wrong with a new object."""
+    del resource
+    if not obj["metadata"].get("name"):
+        return [cause("FieldValueRequired", "Required value: name or generateName is required", "metadata.name")]
+    return []
+
+
+def update_causes(
+    resource: ResourceType, old: dict[str, Any], new: dict[str, Any], subresource: str
+) -> list[dict[str, str]]:
+    """What is wrong with a change."""
+    del resource, old, new, subresource
+    return []
+
+
+def tracked(
+    call: Call, live: dict[str, Any] | None, new: dict[str, Any], operation: str, subresource: str
+) -> dict[str, Any]:
+    """``new`` with the note of who wrote which fields."""
+    del call, live, operation, subresource
+    return new
+
+
+def applied(call: Call, live: dict[str, Any] | None, wanted: dict[str, Any]) -> dict[str, Any]:
+    """The object after ``wanted`` was applied. Raises Failure (409, 400)."""
+    kind = call.resource
+    return read(kind, merge_patch(live or {}, wanted), validation="Ignore", warnings=[])
+
+
+def is_same(live: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Whether a change changes nothing: then nothing is written."""
+    return live == new
