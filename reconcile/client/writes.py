@@ -67,6 +67,7 @@ def patch(
     uid: str = "",
     resource_version: str = "",
     field_manager: str = "",
+    dry_run: bool = False,
 ) -> Write:
     """PATCH one object.
 
@@ -78,6 +79,7 @@ def patch(
         uid: refuse (ConflictError) if the object of that name is another one by now.
         resource_version: refuse (ConflictError) if the object has changed since.
         field_manager: who owns the fields; an ApplyPatch names its own.
+        dry_run: the server does all but persist it.
 
     A JSONPatch states both preconditions as leading ``test`` operations. Of those that fail the server says no more
     than of any other operation that fails: InvalidError.
@@ -100,6 +102,7 @@ def patch(
         case _:
             assert_never(patch)
     path = paths.object_path(resource, key, subresource)
+    query += (("dryRun", "All"),) if dry_run else ()
     return Write(Verb.PATCH, resource, key, path, subresource, query, json.encode(wire), content_type)
 
 
@@ -111,15 +114,20 @@ def delete(
     resource_version: str = "",
     propagation: Propagation | None = None,
     grace_period_seconds: int | None = None,
+    dry_run: bool = False,
 ) -> Write:
     """DELETE one object; ``uid`` and ``resource_version`` are preconditions (409 where they do not hold)."""
     options = _delete_options(uid, resource_version, grace_period_seconds)
     if propagation is not None:
         options["propagationPolicy"] = propagation
+    if dry_run:
+        options["dryRun"] = ["All"]
     return Write(Verb.DELETE, resource, key, paths.object_path(resource, key), body=json.encode(options))
 
 
-def evict(pods: Resource, key: ObjectKey, *, uid: str = "", grace_period_seconds: int | None = None) -> Write:
+def evict(
+    pods: Resource, key: ObjectKey, *, uid: str = "", grace_period_seconds: int | None = None, dry_run: bool = False
+) -> Write:
     """POST an Eviction (``policy/v1``): a delete that PodDisruptionBudgets may refuse with 429.
 
     A ``uid`` that is not the Pod's is answered (409) only after some 10 s: the server takes it for a passing conflict
@@ -132,6 +140,8 @@ def evict(pods: Resource, key: ObjectKey, *, uid: str = "", grace_period_seconds
     }
     if uid or grace_period_seconds is not None:
         body["deleteOptions"] = _delete_options(uid, "", grace_period_seconds)
+    if dry_run:
+        body.setdefault("deleteOptions", _delete_options("", "", None))["dryRun"] = ["All"]
     path = paths.object_path(pods, key, "eviction")
     return Write(Verb.CREATE, pods, key, path, "eviction", body=json.encode(body))
 

@@ -22,6 +22,11 @@ def encode(value: Any) -> bytes:
         raise DecodeError(f"cannot encode {type(value).__name__} as JSON: {error}") from error
 
 
+def encode_for_people(value: Any) -> str:
+    """``value`` as indented JSON. Raises as ``encode``."""
+    return msgspec.json.format(encode(value), indent=2).decode()
+
+
 def decode(data: bytes | str) -> Any:
     """The plain value of a JSON document. Raises DecodeError."""
     try:
