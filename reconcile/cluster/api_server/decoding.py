@@ -74,6 +74,8 @@ class _Reader:
                 continue
             read = self.field(struct, field, item, f"{path}.{name}" if path else name, f"{stack}.{name}")
             if field.presence == "omitted" and not read and not isinstance(field.type, StructType):
+                if name == "managedFields" and read == []:
+                    found[name] = read  # it has a meaning: forget who owns what
                 continue
             found[name] = read
         for field in struct.always:

@@ -38,7 +38,14 @@ class Scalar:
 
 @attrs.frozen(eq=False)
 class Anything:
-    """A value that the API does not look into, such as a CustomResourceDefinition's ``default``."""
+    """A value that the API does not look into, such as a CustomResourceDefinition's ``default``.
+
+    Attributes:
+        is_granular: whether server-side apply owns the members of such an object one by one, as in what a custom
+            resource keeps of unknown fields.
+    """
+
+    is_granular: bool = False
 
 
 @attrs.frozen(eq=False)
