@@ -88,6 +88,8 @@ def _is_named(job: Json, pod: Json) -> bool:
     status, index, uid = status_of(job), index_of(pod), pod["metadata"]["uid"]
     if uid in (*uncounted(status, "succeeded"), *uncounted(status, "failed")):
         return True
+    if is_true(status, "Complete", "Failed"):  # all that had ended is in its counters, which J3 and J-L3 check
+        return True
     if is_indexed(job) and (index is None or index >= job["spec"]["completions"]):
         return True
     if phase(pod) == "Succeeded":
@@ -148,6 +150,17 @@ def jl3(history: History) -> Iterator[str]:
         # Counted as failed while it was on its way out, and ended well after that: it stays a failure.
         for uid in uncounted(status_of(moment.job), "failed"):
             done.pop(uid, None)
+    for seen in history.seen:
+        # Stopped by the Job (surplus, suspended), let go for that uncounted, and ended well after that.
+        meta = seen.object["metadata"]
+        is_tracked = history.finalizer in (meta.get("finalizers") or ())
+        if (
+            seen.kind == "Pod"
+            and phase(seen.object) != "Succeeded"
+            and meta.get("deletionTimestamp")
+            and not is_tracked
+        ):
+            done.pop(meta["uid"], None)
     really = len(done)
     if is_indexed(job):
         may_count = indexes(job) - numbers(status.get("failedIndexes") or "")
