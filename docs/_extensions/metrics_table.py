@@ -1,20 +1,24 @@
-"""``{metrics-table}``: every metric of the program, read from the program."""
+"""``{metrics-table}``: every metric of the framework, read from the program; ``{metrics-table} APP``: of an app."""
 
 from __future__ import annotations
 
-from typing import Any
+import argparse
+from typing import Any, ClassVar
 
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from reconcile.cli.run import find_app
 from reconcile.instrumentation.prometheus import Metrics
 from reconcile.instrumentation.reading import READINGS
 
+Row = tuple[str, str, str, str]
 
-def rows() -> list[tuple[str, str, str, str]]:
-    """Name, type, labels and meaning of each, sorted by name."""
-    found: dict[str, tuple[str, str, str, str]] = {}
+
+def rows() -> list[Row]:
+    """Name, type, labels and meaning of each of the framework's, sorted by name."""
+    found: dict[str, Row] = {}
     for collector in vars(Metrics()).values():
         name = getattr(collector, "_name", None)
         if name is not None:
@@ -27,12 +31,28 @@ def rows() -> list[tuple[str, str, str, str]]:
     return sorted(found.values())
 
 
+def rows_of_app(name: str) -> list[Row]:
+    """The same of those that the app's controllers declare, with its flags' defaults."""
+    app = find_app(name)
+    parser = argparse.ArgumentParser()
+    app.add_arguments(parser)
+    app.configure(parser.parse_args([]))
+    metrics = {metric for declaration in app.controllers for metric in declaration.metrics}
+    return sorted(
+        (metric.name, type(metric).__name__.lower(), ", ".join(metric.labels), metric.documentation)
+        for metric in metrics
+    )
+
+
 class MetricsTable(SphinxDirective):
     """The table."""
 
+    optional_arguments: ClassVar[int] = 1
+
     def run(self) -> list[nodes.Node]:
         lines = ["| metric | type | labels | what it counts |", "|---|---|---|---|"]
-        lines += [f"| `{name}` | {kind} | {labels} | {text} |" for name, kind, labels, text in rows()]
+        found = rows_of_app(self.arguments[0]) if self.arguments else rows()
+        lines += [f"| `{name}` | {kind} | {labels} | {text} |" for name, kind, labels, text in found]
         return self.parse_text_to_nodes("\n".join(lines))
 
 

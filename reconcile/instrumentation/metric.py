@@ -1,5 +1,7 @@
 """Metrics of a controller's own: declared once as values at module level, reported to by ``Context.report``.
 
+As in::
+
     ORDERS_FINISHED = Counter("shop_orders_finished_total", "Orders that ended", labels=("result",))
 
     @app.controller("shop.example.com/v1/Order", metrics=[ORDERS_FINISHED])
@@ -58,7 +60,7 @@ def _check(name: str, labels: Any, series_max: int) -> None:
 class Counter:
     """Something that only grows.
 
-    Attributes:
+    Args:
         name: as scraped; ends in ``_total``.
         documentation: what it counts.
         labels: names of its labels, in the order in which reports give their values.
@@ -83,11 +85,12 @@ class Counter:
 class Histogram:
     """How values are spread: how many were below each bound, how many there were, and their sum.
 
-    Attributes:
+    Args:
         name: as scraped, without suffix; name the unit, as in ``_seconds``.
         documentation: what is observed.
-        labels, series_max: as of a Counter. Each label set costs as many series as there are buckets, and two.
+        labels: as of a Counter. Each label set costs as many series as there are buckets, and two.
         buckets: upper bounds, lowest first; the one without bound is added.
+        series_max: as of a Counter.
 
     Raises:
         UsageError: no metric can be called that, or have such labels or buckets.
