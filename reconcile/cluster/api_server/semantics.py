@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from reconcile.cluster.api_server.apply import ApplyConflict, apply, keep_times, track_update
 from reconcile.cluster.api_server.backend import Call
 from reconcile.cluster.api_server.decoding import Decoded, WrongTypeError, decode
 from reconcile.cluster.api_server.failure import Failure, bad_request, cause
@@ -102,17 +103,49 @@ def update_causes(
 def tracked(
     call: Call, live: dict[str, Any] | None, new: dict[str, Any], operation: str, subresource: str
 ) -> dict[str, Any]:
-    """``new`` with the note of who wrote which fields."""
-    del call, live, operation, subresource
-    return new
+    """``new`` with the note of who wrote which fields (``metadata.managedFields``)."""
+    resource, struct = call.resource, type_of(call.resource)
+    if struct is None:
+        return new
+    return track_update(
+        struct,
+        live,
+        new,
+        manager=call.request.field_manager,
+        operation=operation,
+        api_version=resource.api_version,
+        subresource=subresource,
+        now=call.now,
+    )
 
 
 def applied(call: Call, live: dict[str, Any] | None, wanted: dict[str, Any]) -> dict[str, Any]:
     """The object after ``wanted`` was applied. Raises Failure (409, 400)."""
-    kind = call.resource
-    return read(kind, merge_patch(live or {}, wanted), validation="Ignore", warnings=[])
+    resource, struct, request = call.resource, type_of(call.resource), call.request
+    if struct is None:
+        return merge_patch(live or {}, wanted)
+    validation = request.query.get("fieldValidation", "") or "Warn"
+    read(resource, wanted, validation=validation, warnings=request.warnings)
+    try:
+        found = apply(
+            struct,
+            live,
+            wanted,
+            manager=request.field_manager,
+            api_version=resource.api_version,
+            subresource=call.target.subresource,
+            force=request.flag("force"),
+            now=call.now,
+        )
+    except ApplyConflict as error:
+        causes = [{"reason": one.reason, "message": one.message, "field": one.field} for one in error.causes]
+        raise Failure(409, str(error), details={"causes": causes}) from None
+    except PatchError as error:
+        raise Failure(error.code, str(error), reason=error.reason, details=error.details) from None
+    found = {**found, "kind": resource.kind, "apiVersion": resource.api_version}
+    return read(resource, found, validation="Ignore", warnings=[])
 
 
 def is_same(live: dict[str, Any], new: dict[str, Any]) -> bool:
     """Whether a change changes nothing: then nothing is written."""
-    return live == new
+    return live == keep_times(live, new)

@@ -25,7 +25,7 @@ import attrs
 from reconcile.testing.envtest.certificate_authority import Certificate, CertificateAuthority
 from reconcile.testing.envtest.signing_key import SigningKey
 
-__all__ = ["ADMINISTRATOR", "ADMINISTRATORS", "Credentials", "write_private"]
+__all__ = ["ADMINISTRATOR", "ADMINISTRATORS", "Credentials", "token_kubeconfig", "write_private"]
 
 ADMINISTRATOR = "envtest-admin"
 ADMINISTRATORS = "system:masters"
@@ -139,6 +139,20 @@ def _kubeconfig(url: str, ca_pem: str, certificate: Certificate, user: str, name
         "contexts": [{"name": name, "context": {"cluster": name, "user": user, "namespace": namespace}}],
         "current-context": name,
     }
+
+
+def token_kubeconfig(url: str, ca_pem: str, token: str, *, name: str = "embedded") -> str:
+    """A kubeconfig for who has a bearer token instead of a certificate: its text."""
+    cluster = {"server": url, "certificate-authority-data": _base64(ca_pem)}
+    content = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": name, "cluster": cluster}],
+        "users": [{"name": name, "user": {"token": token}}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name, "namespace": "default"}}],
+        "current-context": name,
+    }
+    return json.dumps(content, indent=2) + "\n"  # JSON is YAML
 
 
 def _base64(text: str) -> str:
