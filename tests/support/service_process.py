@@ -56,9 +56,9 @@ class Service:
 
 @contextlib.asynccontextmanager
 async def service(directory, kubeconfig, *flags, app):
-    """The service with both binds, and its log as JSON at debug level."""
+    """The service with both binds, and its log as JSON at debug level. ``app`` may be several names with spaces."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "reconcile", "run", app, "--kubeconfig", str(kubeconfig)),
+        *(sys.executable, "-m", "reconcile", "run", *app.split(), "--kubeconfig", str(kubeconfig)),
         *("--log-format=json", "--log-level=debug"),
         *("--health-bind-address=127.0.0.1:0", "--metrics-bind-address=127.0.0.1:0", *flags),
         cwd=directory,
