@@ -28,6 +28,7 @@ from reconcile import (
     Request,
     Result,
     TerminalError,
+    UnknownOutcomeError,
 )
 from reconcile_job.lanes import Lanes
 from reconcile_job.look import Look, Remembered
@@ -36,6 +37,7 @@ from reconcile_job.orphans import strip_leftovers
 from reconcile_job.plan.batch import pause_seconds
 from reconcile_job.plan.options import Options
 from reconcile_job.plan.server import suited
+from reconcile_job.plan.sync import Memory
 from reconcile_job.plan.view import JobView
 
 _log = logging.getLogger("reconcile.job")
@@ -78,6 +80,10 @@ class JobReconciler:
         try:
             with timed(context, view, lambda: look.action):
                 return await look.run()
+        except UnknownOutcomeError:
+            # If the status was written, a failure that it counts is not new any more, and in no memory: the Pods tell.
+            remembered.memory = Memory()
+            raise
         finally:
             remembered.looked, remembered.pods = context.now(), len(look.pods)
 

@@ -14,6 +14,8 @@ from job_crashes import JobRun
 from job_history import controller, index_of, status_of
 from pods import JOB, POD
 
+from reconcile_job.plan.options import FINALIZER
+
 LABEL = {"app": "m"}
 
 
@@ -252,6 +254,9 @@ async def elastic(run: JobRun) -> None:
     await run.counted(active=3)
     await _end_index(run, 2, "Succeeded")
     await run.counted(active=2, completedIndexes="2")
+    await run.until(
+        lambda: sum(FINALIZER in (pod["metadata"].get("finalizers") or ()) for pod in run.own()) == 2, "quiet"
+    )
     await run.patch(JOB, run.name, {"spec": {"completions": 2, "parallelism": 2}})
     await run.counted(active=2, completedIndexes=None, succeeded=None)
     await run.patch(JOB, run.name, {"spec": {"completions": 3, "parallelism": 3}})

@@ -11,6 +11,10 @@ The order, and why a crash between any two writes does no harm:
     4. ``Accounting.settle(gone)``: the status in which they are counted, and with it the terminal condition when
        nothing is left to count and no Pod is active or terminating.
 
+Where the status of step 4 would end the Job, it is written at once, in place of that of step 2, and the finalizers go
+after it (``Accounting.at_once``): a Pod could be counted twice only by a Job that still counts. What a crash leaves of
+the finalizers then is taken off as a finished Job's leftovers.
+
 A Job that is over gets its interim condition (SuccessCriteriaMet, FailureTarget) in step 2, so the decision outlives a
 crash and is never taken twice. Its Pods are deleted in step 1: of the same look if it has failed, of the next one if it
 has succeeded. A Pod that could not be deleted keeps its finalizer. The terminal condition follows in the look that
@@ -103,11 +107,17 @@ class Accounting:
     completions: int | None
     completed_at: datetime
 
+    def at_once(self, now: datetime) -> Settlement | None:
+        """The last status, where it can be written before any finalizer goes: it ends the Job; else None."""
+        if not all(pod.has_finished for pod in self.release):
+            return None
+        settlement = self.settle(frozenset(pod.uid for pod in self.release), now)
+        return settlement if settlement.status.is_finished else None
+
     def settle(self, gone: AbstractSet[str], now: datetime) -> Settlement:
         """The status once the finalizers of the Pods ``gone`` (by uid) are away.
 
-        The terminal condition comes with it only if the finalizer of every Pod in ``release`` is: a Pod that still has
-        one would stay behind, as nobody looks at the Pods of a finished Job's counters again.
+        The terminal condition comes with it only if the finalizer of every Pod in ``release`` is.
         """
         status = released(self.status, self.tally, gone)
         uncounted = status.uncounted_terminated_pods or Uncounted()
@@ -252,12 +262,12 @@ def decide(
     interim = finish.verdict(job, tally_, start_time, now)
     is_managed = interim is None and not job.is_deleting
     # A success that leaves Pods running is written before they are stopped: should a crash come between, they would
-    # look as if they had failed.
+    # look as if they had failed. So is the failure of a Job whose indexes fail: they would fail their indexes too.
     is_announcement = (
         interim is not None
-        and interim.type == finish.SUCCESS
+        and (interim.type == finish.SUCCESS or job.spec.backoff_limit_per_index is not None)
         and bool(tally_.active)
-        and job.status.condition(finish.SUCCESS) is None
+        and job.status.condition(interim.type) is None
     )
     if is_announcement:
         change = Change()

@@ -88,9 +88,11 @@ def tally(job: JobView, pods: Sequence[PodView], finalizer: str) -> Tally:
             if pod.has_succeeded and pod.uid not in known_failed and (index := _index(pod)) not in failed_before
         )
         if job.spec.backoff_limit_per_index is not None:
+            # Once the Job has failed its Pods are stopped, which fails no further index.
+            is_over = job.status.condition("FailureTarget") is not None
             failed_indexes = failed_before.union(
                 index
-                for pod in failing
+                for pod in (() if is_over else failing)
                 if (index := _index(pod)) not in completed and _fails_index(job, pod, job.spec.backoff_limit_per_index)
             )
     return Tally(

@@ -87,6 +87,16 @@ SCENARIOS: dict[str, tuple[dict[str, Any], Callable[[JobWorld], Callable[[dict[s
         {"completions": 3, "parallelism": 3, "completionMode": "Indexed", "backoffLimit": 0},
         lambda _world: the_second_index_fails,
     ),
+    "one index too many fails, the others run": (
+        {
+            "completions": 3,
+            "parallelism": 3,
+            "completionMode": "Indexed",
+            "backoffLimitPerIndex": 0,
+            "maxFailedIndexes": 0,
+        },
+        lambda _world: the_second_index_fails,
+    ),
     "success policy": (
         {
             "completions": 3,

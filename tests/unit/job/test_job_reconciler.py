@@ -322,6 +322,20 @@ def test_the_backoff_outlives_a_restart():
     assert world.broken == []
 
 
+def test_the_backoff_is_kept_if_the_answer_to_the_count_is_lost():
+    """The status lists the failure, so it is not new; the replacement waits nevertheless."""
+    world = JobWorld({"completions": 1})
+    world.look()
+    [name] = world.pods
+    world.end_pod(name, "Failed")
+    world.advance(2)
+    world.crash = (len(world.writes), "lost")
+    world.look()
+    assert world.status["uncountedTerminatedPods"] == {"failed": [world.pods[name]["metadata"]["uid"]]}
+    assert world.look() == 8
+    assert len(world.created) == 1
+
+
 def test_a_pod_counted_as_failed_that_still_ends_well_stays_a_failure():
     """It was on its way out, and its finalizer could not be taken off; the work it stood for is done by another."""
     world = JobWorld({"completions": 1})
