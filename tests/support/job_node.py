@@ -20,8 +20,11 @@ from node_cluster import local_node
 from pods import JOB, POD, job_manifest
 from service_process import Service, service
 
-from reconcile import Client, Kind, connect, load_config
+from reconcile import Client, Kind, MergePatch, ObjectKey, connect, load_config
+from reconcile.client import writes
+from reconcile.model.write import Applied, Write
 from reconcile.nodes import LocalNode
+from reconcile.nodes.machine.registration import NODES
 from reconcile.testing.envtest import ControlPlane, ControlPlaneConfig
 from reconcile.testing.waiting import eventually
 
@@ -195,6 +198,7 @@ class JobCluster:
 
     Attributes:
         pool: the label of the nodes, so that the Pods of processes that share the control plane do not meet.
+        node: the node that is always there.
     """
 
     control_plane: ControlPlane
@@ -203,25 +207,40 @@ class JobCluster:
     controller: Service
     pool: str
     user: str
+    node: LocalNode
 
-    async def job(self, name: str, pool: str = "") -> NodeJob:
+    async def job(self, name: str) -> NodeJob:
         """A Job, not created yet, in a namespace ``<name>-<random>``."""
         namespace = f"{name}-{os.urandom(3).hex()}"
         await self.control_plane.create_namespace(namespace)
         job = NodeJob(
             self.client, self.control_plane, namespace, self.recorder, managed_by=managed_by(self.pool), user=self.user
         )
-        job.pool = pool or self.pool
+        job.pool = self.pool
         return job
 
-    @asynccontextmanager
-    async def node(self, pool: str, **options: Any) -> AsyncIterator[LocalNode]:
-        """One more node, Ready, in a pool of its own."""
-        name = f"{pool}-{os.urandom(3).hex()}"
-        async with await local_node(self.control_plane, name, labels={POOL: pool}, **options) as node:
-            await node.start()
-            await node.wait_ready()
-            yield node
+    async def send(self, write: Write) -> None:
+        """As the administrator."""
+        outcome = await self.client.send(write)
+        assert isinstance(outcome, Applied), outcome
+
+    async def change_node(self, name: str, body: Json, subresource: str = "") -> None:
+        await self.send(writes.patch(NODES, ObjectKey("", name), MergePatch(body), subresource=subresource))
+
+    async def evict(self, pod: Json) -> None:
+        """Through the API, as a drain does."""
+        meta = pod["metadata"]
+        await self.send(writes.evict(await self.client.resource(POD), ObjectKey(meta["namespace"], meta["name"])))
+
+
+@asynccontextmanager
+async def ready_node(control_plane: ControlPlane, pool: str) -> AsyncIterator[LocalNode]:
+    """A node with the label ``pool``, Ready."""
+    name = f"{pool}-{os.urandom(3).hex()}"
+    async with await local_node(control_plane, name, labels={POOL: pool}) as node:
+        await node.start()
+        await node.wait_ready()
+        yield node
 
 
 def managed_by(pool: str) -> str:
@@ -247,10 +266,9 @@ async def job_cluster(control_plane: ControlPlane, directory: Path, pool: str) -
         flags = (f"--managed-by={managed_by(pool)}",)
         kubeconfig = control_plane.kubeconfig(user=user)
         controller = await stack.enter_async_context(service(directory, kubeconfig, *flags, app="job"))
-        cluster = JobCluster(control_plane, client, recorder, controller, pool, user)
-        await stack.enter_async_context(cluster.node(pool))
+        node = await stack.enter_async_context(ready_node(control_plane, pool))
         await controller.logged("caches synced")
-        yield cluster
+        yield JobCluster(control_plane, client, recorder, controller, pool, user, node)
         assert await controller.stop() == 0
 
 
