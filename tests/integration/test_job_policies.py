@@ -94,6 +94,58 @@ async def test_the_success_policy(jobs: Any) -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("rules", "succeeding", "position"),
+    [
+        ([{"succeededCount": 2}], [1, 3], 0),
+        ([{"succeededIndexes": "0-2", "succeededCount": 2}], [0, 2], 0),
+        ([{"succeededIndexes": "0,1"}, {"succeededIndexes": "2-3"}], [3, 2], 1),
+    ],
+)
+async def test_each_form_of_a_success_policy(
+    jobs: Any, rules: list[dict[str, Any]], succeeding: list[int], position: int
+) -> None:
+    """Any so many, so many of these, all of these; the message says which rule was met first."""
+    async with jobs() as j:
+        await j.create(indexed("enough", 4, successPolicy={"rules": rules}))
+        pods = by_index(await j.has_active("enough", 4))
+        for index in succeeding:
+            await j.end(pods[index], "Succeeded")
+        status = await j.ends("enough", "SuccessCriteriaMet/SuccessPolicy", "Complete/SuccessPolicy")
+        assert status["conditions"][-1]["message"] == f"Matched rules at index {position}"
+        assert (status["succeeded"], status.get("failed", 0)) == (2, 0)
+
+
+@pytest.mark.asyncio
+async def test_a_failure_by_condition_names_pod_and_condition(jobs: Any) -> None:
+    """FailJob by onPodConditions, and the exact text."""
+    rules = [{"action": "FailJob", "onPodConditions": [{"type": "ConfigIssue"}]}]
+    async with jobs() as j:
+        await j.create(job_manifest("config", podFailurePolicy={"rules": rules}))
+        [pod] = await j.has_active("config", 1)
+        await j.end(pod, "Failed", 1, "ConfigIssue")
+        status = await j.ends("config", "FailureTarget/PodFailurePolicy", "Failed/PodFailurePolicy")
+        text = f"Pod {j.namespace}/{pod.name} has condition ConfigIssue matching FailJob rule at index 0"
+        assert status["conditions"][-1]["message"] == text
+
+
+@pytest.mark.asyncio
+async def test_restarts_in_place_reach_the_backoff_limit(jobs: Any) -> None:
+    """restartPolicy OnFailure: the restarts of a Pod that runs are the failures."""
+    manifest = job_manifest("again", backoffLimit=2)
+    manifest["spec"]["template"]["spec"]["restartPolicy"] = "OnFailure"
+    async with jobs() as j:
+        await j.create(manifest)
+        [pod] = await j.has_active("again", 1)
+        container = {"name": "main", "image": "x", "imageID": "", "ready": False, "state": {"running": {}}}
+        for restarts in (1, 2):
+            statuses = [{**container, "restartCount": restarts}]
+            await j.patch(POD, pod.name, {"status": {"phase": "Running", "containerStatuses": statuses}}, "status")
+        status = await j.ends("again", "FailureTarget/BackoffLimitExceeded", "Failed/BackoffLimitExceeded")
+        assert status["failed"] == 1
+
+
+@pytest.mark.asyncio
 async def test_a_replacement_waits_for_the_end_of_a_terminating_pod(jobs: Any) -> None:
     """podReplacementPolicy Failed: no second Pod beside one on its way out, and a failure counts when it has ended."""
     async with jobs() as j:

@@ -357,3 +357,15 @@ def test_a_pod_counted_as_failed_that_still_ends_well_stays_a_failure():
     assert (world.status["failed"], world.status["succeeded"]) == (1, 1)
     assert world.conditions()[-1][0] == "Complete"
     assert world.broken == []
+
+
+def test_more_successes_than_completions_are_told():
+    """Adopted Pods may have succeeded too: a Warning says so just before the end."""
+    world = JobWorld({"completions": 1})
+    for name in ("one", "two"):
+        world.add_pod(name, labels={"batch.kubernetes.io/controller-uid": "job-uid"})
+        world.end_pod(name, "Succeeded")
+    world.settle(succeed)
+    assert world.status["succeeded"] == 2
+    message = "Too many succeeded pods running after completion count reached"
+    assert world.events[-2:] == [("TooManySucceededPods", message), ("Completed", "Job completed")]
