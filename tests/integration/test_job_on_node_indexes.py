@@ -1,10 +1,14 @@
-"""Indexed Jobs on a real node: what each Pod knows of itself, and which successes are enough; and many Pods at once."""
+"""Indexed Jobs on a real node: what each Pod knows of itself, which successes are enough, and many Pods at once."""
 
 from __future__ import annotations
 
+import signal
+from pathlib import Path
+
 import pytest
-from job_history import Json
-from job_node import FOR_EVER, STUBBORN, JobCluster, at_once
+from job_history import Json, status_of
+from job_node import FOR_EVER, STUBBORN, JobCluster, at_once, managed_by
+from service_process import service
 
 pytestmark = [pytest.mark.nodes, pytest.mark.asyncio(loop_scope="session")]
 
@@ -72,3 +76,20 @@ async def test_two_jobs_of_twenty_pods_run_at_once(jobs_on_nodes: JobCluster) ->
         await runs("burst-indexed", completionMode="Indexed")
 
     await at_once(plain, with_indexes)
+
+
+async def test_the_controller_is_killed_while_pods_end(jobs_on_nodes: JobCluster, tmp_path: Path) -> None:
+    """SIGKILL at a third and at two thirds of the work: the next one counts on, and no Pod is made twice."""
+    job = await jobs_on_nodes.job("controller-dies")
+    job.managed_by = managed_by(f"{jobs_on_nodes.pool}-dies")
+    kubeconfig = jobs_on_nodes.control_plane.kubeconfig(user=jobs_on_nodes.user)
+    await job.start("exit 0", parallelism=6, completions=18, backoffLimit=0)
+    for succeeded in (6, 12, 18):
+        async with service(tmp_path, kubeconfig, f"--managed-by={job.managed_by}", app="job") as controller:
+            await job.until(lambda: status_of(job.job).get("succeeded", 0) >= succeeded, f"{succeeded} successes")  # noqa: B023  awaited in its own turn
+            if succeeded < 18:
+                await controller.stop(signal.SIGKILL)
+            else:
+                await job.completes(succeeded=18, failed=0)
+                await job.is_sound()
+    assert len(job.own()) == 18

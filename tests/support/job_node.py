@@ -270,6 +270,7 @@ async def job_cluster(control_plane: ControlPlane, directory: Path, pool: str) -
         await controller.logged("caches synced")
         yield JobCluster(control_plane, client, recorder, controller, pool, user, node)
         assert await controller.stop() == 0
+        assert [record for record in controller.records if record["level"] not in ("debug", "info", "warning")] == []
 
 
 async def at_once(*cases: Callable[[], Awaitable[None]]) -> None:
