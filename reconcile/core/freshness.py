@@ -9,7 +9,7 @@ Guarantees:
       no informer covers it, or the versions are opaque (such floors are dropped and counted: fail open, never stuck).
     * Until then ``overlay`` gives the object as it was just written, where the cache is older.
     * Memory: one entry for each written object whose floor stands, at most ``FLOORS_MAX`` a key; a floor that is met
-      takes every lower one of its resource and namespace with it.
+      takes every lower one of its resource and namespace with it that is met too.
 
 Assumptions: within one resource, versions are comparable numbers that grow (KEP-5504); an informer that has reached a
 version has seen all earlier changes of what it covers.
@@ -107,12 +107,17 @@ class _Group:
             position += 1
         del self.by_version[position]
 
-    def cut(self, version: int) -> None:
-        """Drop what is met at ``version``."""
+    def cut(self, version: int, version_of: VersionOf) -> None:
+        """Drop what is met at ``version``. Another informer, with another selector, may be behind with some of it."""
         position = bisect_left(self.by_version, version + 1, key=_version)
+        behind: list[Floor] = []
         for floor in self.by_version[:position]:
-            del self.by_target[floor.target]
-        del self.by_version[:position]
+            reached = version_of(floor)
+            if reached is not None and floor.version is not None and reached < floor.version:
+                behind.append(floor)
+            else:
+                del self.by_target[floor.target]
+        self.by_version[:position] = behind
 
 
 class FreshnessStatistics(msgspec.Struct, frozen=True, gc=False):
@@ -232,8 +237,8 @@ class Freshness(Generic[K]):
                 self._failed_open_total += 1
                 group.remove(highest)
                 continue
-            group.cut(reached)
-            if group.by_version:
+            group.cut(reached, version_of)
+            if group.by_version and group.by_version[-1] is highest:
                 return highest
         for target, floor in tuple(group.gone.items()):
             if uid_of is not None and version_of(floor) is not None and uid_of(floor) == floor.uid:

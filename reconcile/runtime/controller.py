@@ -19,11 +19,11 @@ import anyio.lowlevel
 
 from reconcile.client.api import Client
 from reconcile.core.enqueue import controller_owner
-from reconcile.core.freshness import Floor, Freshness
+from reconcile.core.freshness import Freshness
 from reconcile.core.outcome import Decision, Done, Drop, RequeueAfter, Retry, Settle, Terminal, TimedOut, decide
 from reconcile.core.rate_limit import DefaultLimiter
 from reconcile.errors import LeaseLostError, ReconcileError
-from reconcile.instrumentation.hooks import Hooks, Parked, Reconciled
+from reconcile.instrumentation.hooks import Hooks, Reconciled
 from reconcile.instrumentation.reading import Reading
 from reconcile.model.key import ObjectKey
 from reconcile.model.resource import Kind, Resource
@@ -33,6 +33,7 @@ from reconcile.runtime.clock import Clock
 from reconcile.runtime.context import ReconcileContext, Recorder, Reporter, Surroundings, WriteGate
 from reconcile.runtime.declaration import Declaration
 from reconcile.runtime.informer import Informer
+from reconcile.runtime.own_writes import OwnWrites
 from reconcile.runtime.source import Source
 from reconcile.runtime.workqueue import QueueShutDown, WorkQueue
 
@@ -79,7 +80,6 @@ class Controller:
         self.freshness: Freshness[ObjectKey] = Freshness()
         self._declaration = declaration
         self._client = client
-        self._informers = informers
         self._gate = gate
         self._clock = clock
         self._hooks = hooks
@@ -89,7 +89,15 @@ class Controller:
             known = by_kind.setdefault(watch.kind, [])
             if informer not in known:
                 known.append(informer)
-        self._by_resource = {found[0].resource: found for found in by_kind.values()}
+        self._own_writes = OwnWrites(
+            declaration.name,
+            self.freshness,
+            self.queue,
+            {found[0].resource: found for found in by_kind.values()},
+            settle_seconds_max=options.settle_seconds_max,
+            clock=clock,
+            hooks=hooks,
+        )
         self._surroundings = Surroundings(
             controller=declaration.name,
             kind=declaration.kind,
@@ -114,8 +122,6 @@ class Controller:
             )
             for watch, informer in zip(declaration.watches, informers, strict=True)
         ]
-        # Since when keys are parked, longest first, and the resource that they wait for.
-        self._waiting: dict[ObjectKey, tuple[float, str]] = {}
         # What runs, and since when; infinity once it has been told of as stuck.
         self._running: dict[ObjectKey, float] = {}
         self._active = 0
@@ -144,8 +150,7 @@ class Controller:
             self._connected = True
             for source in self._sources:
                 source.start()
-            for informer in self._informers:
-                informer.on_progress(self._let_go)
+            self._own_writes.start()
         async with anyio.create_task_group() as group:
             group.start_soon(self._watch_the_waiting)
             async with anyio.create_task_group() as workers:
@@ -193,50 +198,7 @@ class Controller:
         return True
 
     def _must_wait(self, key: ObjectKey) -> bool:
-        """Park the key while the cache is behind its own writes, up to the bound."""
-        if not self._declaration.options.read_own_writes:
-            return False
-        now = self._clock.monotonic()
-        waiting = self._waiting.get(key)
-        floor = self.freshness.blocked(key, self._version_of, self._uid_of)
-        if floor is None:
-            if waiting is not None:
-                self._tell_parked(key, waiting, now, timed_out=False)
-            return False
-        if waiting is not None and now - waiting[0] >= self._declaration.options.settle_seconds_max:
-            self.freshness.give_up(key)
-            self._tell_parked(key, waiting, now, timed_out=True)
-            return False
-        self._waiting.setdefault(key, (now, str(floor.resource)))
-        self.queue.park(key)
-        return True
-
-    def _tell_parked(self, key: ObjectKey, waiting: tuple[float, str], now: float, *, timed_out: bool) -> None:
-        since, resource = waiting
-        del self._waiting[key]
-        self._hooks.emit(Parked(self.name, key, resource, now - since, timed_out))
-
-    def _version_of(self, floor: Floor) -> int | None:
-        """How far the slowest informer that will hear of the write has seen; None where none will."""
-        versions = [
-            informer.version_for(floor.target, floor.uid, floor.labels)
-            for informer in self._by_resource.get(floor.resource, ())
-        ]
-        return min((version for version in versions if version is not None), default=None)
-
-    def _uid_of(self, floor: Floor) -> str | None:
-        """The uid of the object that the cache holds under the written object's key."""
-        for informer in self._by_resource.get(floor.resource, ()):
-            cached = informer.store.get(floor.target)
-            if cached is not None:
-                return cached.uid
-        return None
-
-    def _let_go(self) -> None:
-        """An informer has seen more: keys that waited for that run now."""
-        for key in tuple(self._waiting):
-            if self.freshness.blocked(key, self._version_of, self._uid_of) is None:
-                self.queue.unpark(key)
+        return self._declaration.options.read_own_writes and self._own_writes.must_wait(key)
 
     async def _watch_the_waiting(self) -> None:
         """Let keys go whose bound has passed, tell of stuck runs, and now and then drop floors that are met."""
@@ -245,13 +207,9 @@ class Controller:
             await self._clock.sleep(WAITING_CHECK_SECONDS)
             if self._clock.monotonic() - swept >= SWEEP_SECONDS:
                 swept = self._clock.monotonic()
-                self.freshness.sweep(self._version_of, self._uid_of)
+                self._own_writes.sweep()
             self._tell_the_stuck(self._clock.monotonic())
-            if self._waiting:
-                latest = self._clock.monotonic() - self._declaration.options.settle_seconds_max
-                for key, (since, _) in tuple(self._waiting.items()):
-                    if since <= latest:
-                        self.queue.unpark(key)
+            self._own_writes.let_overdue_go()
 
     def _tell_the_stuck(self, now: float) -> None:
         """Name, once each, the runs that their deadline could not end."""

@@ -181,21 +181,26 @@ class Informer:
 
         0 before the first full state; None where such an object is not covered, or versions cannot be compared.
         """
-        return self._version_in(namespace) if self.covers(namespace, labels) else None
+        return self._reflector_in(namespace).version if self.covers(namespace, labels) else None
 
     def version_for(self, target: ObjectKey, uid: str, labels: Mapping[str, str]) -> int | None:
-        """As ``version_of``, of one written object: one that is cached is heard of again, whatever the selectors say.
+        """As ``version_of``, of one written object: how far the one that is ``hearing`` of it has seen."""
+        reflector = self.hearing(target, uid, labels)
+        return None if reflector is None else reflector.version
 
-        Of its change if they still admit it, else of its departure.
+    def hearing(self, target: ObjectKey, uid: str, labels: Mapping[str, str]) -> Reflector | None:
+        """The list-watch that will hear of a written object, or None.
+
+        One that is cached is heard of again, whatever the selectors say: of its change if they still admit it, else of
+        its departure.
         """
         cached = self._store.get(target)
-        if cached is not None and cached.uid == uid:
-            return self._version_in(target.namespace)
-        return self.version_of(target.namespace, labels)
+        if (cached is not None and cached.uid == uid) or self.covers(target.namespace, labels):
+            return self._reflector_in(target.namespace)
+        return None
 
-    def _version_in(self, namespace: str) -> int | None:
-        reflector = self._reflectors.get("") or self._reflectors[namespace]
-        return reflector.version
+    def _reflector_in(self, namespace: str) -> Reflector:
+        return self._reflectors.get("") or self._reflectors[namespace]
 
     def last_event_age_seconds(self, now: float) -> float | None:
         """Seconds since the server was last heard of, in the quietest namespace; None before its first word."""
@@ -237,9 +242,9 @@ class Informer:
 
     # -- being told --------------------------------------------------------------------------------------------
 
-    def subscribe(self, subscriber: Subscriber) -> None:
-        """Call it with every change from now on, and first with what is there already."""
-        subscription = _Subscription(subscriber, dict.fromkeys(self._store.keys()))
+    def subscribe(self, subscriber: Subscriber, *, from_now: bool = False) -> None:
+        """Call it with every change from now on, and first with what is there already, unless only ``from_now``."""
+        subscription = _Subscription(subscriber, {} if from_now else dict.fromkeys(self._store.keys()))
         self._subscriptions.append(subscription)
         self._tell_portion(subscription)
         if subscription.untold and self._group is not None:

@@ -81,7 +81,7 @@ def test_an_opaque_version_fails_open_and_is_counted(version):
 
 
 def test_ten_thousand_creates_leave_one_decision_and_shrink_as_the_informer_goes_on():
-    """Blocking asks about the highest only; what is met is dropped in one go."""
+    """Blocking asks about the highest, and once more about each that is met, when it is dropped."""
     gate = Freshness()
     for i in range(10_000):
         gate.record(JOB, applied(f"pod-{i}", 100 + i))
@@ -92,10 +92,28 @@ def test_ten_thousand_creates_leave_one_decision_and_shrink_as_the_informer_goes
         return 9_000
 
     assert gate.blocked(JOB, version_of) is not None
-    assert len(asked) == 1
+    assert len(asked) == 1 + 8_901
     assert gate.statistics().floors == 1_099
+    assert gate.blocked(JOB, version_of) is not None
+    assert len(asked) == 1 + 8_901 + 1
     assert gate.overlay(JOB, PODS, ObjectKey("default", "pod-1")) is None
     assert gate.overlay(JOB, PODS, ObjectKey("default", "pod-9999")) is not None
+
+
+def test_an_informer_that_is_ahead_answers_for_none_that_is_behind():
+    """Two selectors of one kind: the one's progress must not drop what only the other will show."""
+    gate = Freshness()
+    gate.record(JOB, applied("left", 10, labels={"side": "left"}))
+    gate.record(JOB, applied("right", 12, labels={"side": "right"}))
+    reached = {"left": 9, "right": 12}
+
+    def version_of(floor):
+        return reached[floor.labels["side"]]
+
+    assert gate.blocked(JOB, version_of).target.name == "left"
+    reached["left"] = 10
+    assert gate.blocked(JOB, version_of) is None
+    assert gate.statistics().floors == 0
 
 
 def test_floors_are_bounded(monkeypatch):
