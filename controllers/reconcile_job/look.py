@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar
@@ -241,6 +241,8 @@ class Look:
             self.remembered.memory = accounting.memory
         if released:
             results = await self.lanes.each(released, self._untrack, Urgency.COUNT, self._age)
+            # What refuses that (a webhook, mostly) would keep the Pods for ever: it is told where users look.
+            self._tell(_failures("FailedUntrack", "Error taking the finalizer off pods", filter(_is_refusal, results)))
             gone = frozenset(uid for uid in self._note(results) if uid is not None)
             metrics.report_handled(self.context, accounting.actions, gone)
             self.remembered.released |= gone
@@ -318,7 +320,14 @@ def _batch(reason: str, done: str, names: Sequence[str]) -> list[Event]:
     return [Event(reason, f"{done} pods: {', '.join(names[:NAMED_IN_EVENT_MAX])}{more} ({len(names)})")]
 
 
-def _failures(reason: str, failed: str, results: Sequence[object]) -> list[Event]:
+def _is_refusal(result: object) -> bool:
+    """Whether somebody objected, who may object for ever: no conflict, and no trouble of the server's own."""
+    return isinstance(result, (ForbiddenError, InvalidError)) or (
+        isinstance(result, ApiError) and "webhook" in result.status.message
+    )
+
+
+def _failures(reason: str, failed: str, results: Iterable[object]) -> list[Event]:
     """One Event for each different refusal. A lost answer is none: it is asked again."""
     messages = [result.status.message for result in results if isinstance(result, ApiError)]
     return [Event(reason, f"{failed}: {message}", "Warning") for message in dict.fromkeys(messages)]
