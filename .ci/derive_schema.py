@@ -149,7 +149,9 @@ def scalar(schema: Mapping[str, Any]) -> str:
     kind = schema.get("type", "any")
     if kind == "string":
         return formats.get(schema.get("format", ""), "string")
-    return {"integer": schema.get("format", "int64"), "number": "double", "boolean": "bool", "object": "any"}.get(kind, kind)
+    return {"integer": schema.get("format", "int64"), "number": "double", "boolean": "bool", "object": "any"}.get(
+        kind, kind
+    )
 
 
 def read_presence(directories: Iterable[Path]) -> dict[str, dict[str, str]]:
@@ -170,7 +172,7 @@ def read_presence(directories: Iterable[Path]) -> dict[str, dict[str, str]]:
 def fields_of(name: str, structs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for tag, is_pointer, go_type, owner in structs.get(name, ()):
         json_name, *options = tag.split(",")
-        is_plain_struct = not is_pointer and (
+        is_plain_struct = not (is_pointer or go_type.startswith(("[", "map["))) and (
             go_type.rpartition(".")[2] in VALUE_STRUCTS or resolve(go_type, owner, structs) is not None
         )
         if not json_name:
@@ -193,7 +195,9 @@ def resolve(go_type: str, owner: str, structs: Mapping[str, Any]) -> str | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--sources", type=Path, required=True, help="the directory with api@VERSION and apimachinery@VERSION")
+    parser.add_argument(
+        "--sources", type=Path, required=True, help="the directory with api@VERSION and apimachinery@VERSION"
+    )
     parser.add_argument("--output", type=Path, default=OUTPUT)
     arguments = parser.parse_args()
 
@@ -218,7 +222,11 @@ def main() -> None:
 def render(content: Mapping[str, Any]) -> str:
     """One type a line, so that a new release shows as a readable difference."""
     lines = [
-        f'{json.dumps(key)}:{{\n' + ",\n".join(f"{json.dumps(name)}:{json.dumps(value, separators=(',', ':'))}" for name, value in content[key].items()) + "\n}"
+        f"{json.dumps(key)}:{{\n"
+        + ",\n".join(
+            f"{json.dumps(name)}:{json.dumps(value, separators=(',', ':'))}" for name, value in content[key].items()
+        )
+        + "\n}"
         for key in ("kinds", "types")
     ]
     return f'{{"release":{json.dumps(content["release"])},\n' + ",\n".join(lines) + "}\n"

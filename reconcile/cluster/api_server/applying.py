@@ -57,7 +57,9 @@ def _check_identity(call: Call, wanted: dict[str, Any]) -> None:
     if not isinstance(metadata, dict):
         raise bad_request("metadata: want an object")
     if metadata.setdefault("name", target.name) != target.name:
-        raise bad_request(f"name in the data ({metadata['name']}) does not match the name on the URL ({target.name})")
+        raise bad_request(
+            f"the name of the object ({metadata['name']}) does not match the name on the URL ({target.name})"
+        )
     if resource.namespaced and metadata.setdefault("namespace", target.namespace) != target.namespace:
         raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
     if metadata.get("managedFields"):

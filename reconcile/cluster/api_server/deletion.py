@@ -137,6 +137,8 @@ def deleted(backend: Backend, call: Call, found: Stored, options: Options) -> tu
     before = (metadata.get("finalizers") or [], metadata.get("deletionTimestamp"))
     _set_finalizers(metadata, finalizers)
     was_deleting = bool(metadata.get("deletionTimestamp"))
+    if resource.name not in ("namespaces", "pods") and not finalizers:
+        return _removed(backend, call, found, obj, options), True  # at once, so nobody sees it marked
     if resource.name == "namespaces":
         if not was_deleting:
             metadata["deletionTimestamp"] = timestamp.render(call.now)
@@ -150,10 +152,7 @@ def deleted(backend: Backend, call: Call, found: Stored, options: Options) -> tu
         if metadata.get("generation"):
             metadata["generation"] = int(metadata["generation"]) + 1
     if is_released(call, obj):
-        if options.is_dry_run:
-            return stored(table, found.key, encoded(obj), found.version), True
-        backend.forget(resource, obj)
-        return backend.storage.remove(table, found.key, encoded(obj)), True
+        return _removed(backend, call, found, obj, options), True
     after = (metadata.get("finalizers") or [], metadata.get("deletionTimestamp"))
     if before == after:
         return found, False
@@ -161,6 +160,13 @@ def deleted(backend: Backend, call: Call, found: Stored, options: Options) -> tu
         return stored(table, found.key, encoded(obj), found.version), False
     backend.notice(resource, obj)
     return backend.storage.put(table, found.key, encoded(obj)), False
+
+
+def _removed(backend: Backend, call: Call, found: Stored, obj: dict[str, Any], options: Options) -> Stored:
+    if options.is_dry_run:
+        return stored(call.table, found.key, encoded(obj), found.version)
+    backend.forget(call.resource, obj)
+    return backend.storage.remove(call.table, found.key, encoded(obj))
 
 
 def _mark(call: Call, metadata: dict[str, Any], grace: int) -> None:

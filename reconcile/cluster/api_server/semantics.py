@@ -10,11 +10,13 @@ from typing import Any
 from reconcile.cluster.api_server.apply import ApplyConflict, apply, keep_times, track_update
 from reconcile.cluster.api_server.backend import Call
 from reconcile.cluster.api_server.decoding import Decoded, WrongTypeError, decode
-from reconcile.cluster.api_server.failure import Failure, bad_request, cause
+from reconcile.cluster.api_server.defaulting import default
+from reconcile.cluster.api_server.failure import Failure, bad_request
 from reconcile.cluster.api_server.patching import PatchError, json_patch, merge_patch
 from reconcile.cluster.api_server.registry import ResourceType
 from reconcile.cluster.api_server.schema import SCHEMA, StructType
 from reconcile.cluster.api_server.strategic_merge import strategic_merge_patch
+from reconcile.cluster.api_server.validation import validate_create, validate_update
 from reconcile.model.resource import Kind
 
 UNKNOWN_FIELDS_SHOWN_MAX = 100
@@ -48,7 +50,7 @@ def read(resource: ResourceType, obj: dict[str, Any], *, validation: str, warnin
                 f" strict decoding error: {', '.join(texts)}"
             )
         warnings.extend(texts[:UNKNOWN_FIELDS_SHOWN_MAX])
-    return decoded.value
+    return with_defaults(resource, decoded.value)
 
 
 def patched(
@@ -80,24 +82,20 @@ def unsupported_patch() -> Failure:
 
 def with_defaults(resource: ResourceType, obj: dict[str, Any]) -> dict[str, Any]:
     """``obj`` with what nobody said and the server says."""
-    del resource
-    return obj
+    return default(resource.group, resource.version, resource.kind, obj)
 
 
 def creation_causes(resource: ResourceType, obj: dict[str, Any]) -> list[dict[str, str]]:
     """What is wrong with a new object."""
-    del resource
-    if not obj["metadata"].get("name"):
-        return [cause("FieldValueRequired", "Required value: name or generateName is required", "metadata.name")]
-    return []
+    found = validate_create(resource.kind, obj, is_namespaced=resource.namespaced)
+    return [one.cause() for one in found]
 
 
 def update_causes(
     resource: ResourceType, old: dict[str, Any], new: dict[str, Any], subresource: str
 ) -> list[dict[str, str]]:
     """What is wrong with a change."""
-    del resource, old, new, subresource
-    return []
+    return [one.cause() for one in validate_update(resource.kind, old, new, subresource)]
 
 
 def tracked(

@@ -211,9 +211,10 @@ class Storage:
 
 
 def stored(table: Table, key: str, obj: dict[str, Any], version: int) -> Stored:
-    """One version of an object, encoded. Sets its ``resourceVersion``."""
+    """One version of an object, encoded. Sets its ``resourceVersion``; 0 is for what is never stored."""
     metadata = obj["metadata"]
-    metadata["resourceVersion"] = str(version)
+    if version:
+        metadata["resourceVersion"] = str(version)
     namespace, _, name = key.rpartition("/")
     fields = table.fields_of(obj) if table.fields_of is not None else None
     return Stored(

@@ -49,8 +49,11 @@ def before_reading(resource: ResourceType, obj: dict[str, Any]) -> None:
         obj.pop("status", None)
 
 
-def prepare_create(resource: ResourceType, obj: dict[str, Any]) -> None:
-    """An object with its defaults and its system fields, before it is validated."""
+def prepare_create(resource: ResourceType, obj: dict[str, Any]) -> bool:
+    """An object with its defaults and its system fields, before it is validated.
+
+    True: what was filled in has defaults of its own, as a Job's labels are those of its template.
+    """
     if resource.is_custom or resource.name in _COUNTED:
         obj["metadata"]["generation"] = 1
     else:
@@ -58,6 +61,7 @@ def prepare_create(resource: ResourceType, obj: dict[str, Any]) -> None:
     special = _CREATED.get(resource.name)
     if special is not None:
         special(obj)
+    return special is not None
 
 
 def prepare_update(resource: ResourceType, subresource: str, old: Mapping[str, Any], new: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from reconcile.cluster.api_server.backend import Backend, Call
 from reconcile.cluster.api_server.body import check_options, read_object, read_patch
 from reconcile.cluster.api_server.deletion import Options, deleted
 from reconcile.cluster.api_server.failure import Failure, bad_request, cause
-from reconcile.cluster.api_server.request import Request, Response
+from reconcile.cluster.api_server.request import Request, Response, Target
 from reconcile.cluster.api_server.storage import Stored
 from reconcile.cluster.api_server.writing import changed, updated
 from reconcile.model import json, timestamp
@@ -135,7 +135,6 @@ def bind(backend: Backend, call: Call) -> Response:
         others = [one for one in status.get("conditions") or () if one.get("type") != "PodScheduled"]
         scheduled = {
             "type": "PodScheduled",
-            "observedGeneration": live["metadata"].get("generation", 1),
             "status": "True",
             "lastProbeTime": None,
             "lastTransitionTime": timestamp.render(call.now),
@@ -143,7 +142,10 @@ def bind(backend: Backend, call: Call) -> Response:
         status["conditions"] = [*others, scheduled]
         return {**live, "metadata": said, "spec": {**spec, "nodeName": target["name"]}, "status": status}
 
-    changed(backend, call, found, bound, subresource="binding")
+    # No ordinary update: a binding owns no fields, and is no new generation of what is wanted.
+    obj = bound(found.decode())
+    if not call.request.is_dry_run:
+        backend.storage.put(call.table, found.key, obj)
     return Response(201, failure.success(code=201))
 
 
@@ -226,8 +228,31 @@ def _spend(backend: Backend, call: Call, stored: Stored, pod: Mapping[str, Any],
     if is_dry_run:
         return
     disrupted[pod["metadata"]["name"]] = timestamp.render(call.now)
-    budget["status"] = {**status, "disruptionsAllowed": allowed - 1, "disruptedPods": disrupted}
-    backend.storage.put(backend.storage.table("poddisruptionbudgets.policy"), stored.key, budget)
+    spent = {**status, "disruptionsAllowed": allowed - 1, "disruptedPods": disrupted}
+    if allowed == 1:
+        spent["conditions"] = _no_more_allowed(status, int(budget["metadata"].get("generation") or 0), call)
+    resource = backend.registry.find("policy", "v1", "poddisruptionbudgets")
+    assert resource is not None  # noqa: S101  it is built in
+    request = Request("PUT", call.request.path, {"fieldManager": "kube-apiserver"})
+    target = Target("policy", "v1", stored.namespace, "poddisruptionbudgets", name, "status")
+    by_server = Call(request, target, resource, backend.table(resource), call.now)
+    changed(backend, by_server, stored, lambda live: {**live, "status": spent}, operation="Update")
+
+
+def _no_more_allowed(status: Mapping[str, Any], generation: int, call: Call) -> list[dict[str, Any]]:
+    """The budget's conditions once its last disruption is spent."""
+    others = [one for one in status.get("conditions") or () if one.get("type") != "DisruptionAllowed"]
+    return [
+        *others,
+        {
+            "type": "DisruptionAllowed",
+            "status": "False",
+            "observedGeneration": generation,
+            "lastTransitionTime": timestamp.render(call.now),
+            "reason": "InsufficientPods",
+            "message": "",
+        },
+    ]
 
 
 def _too_many(message: str, why: str) -> Failure:

@@ -53,14 +53,14 @@ def created(backend: Backend, call: Call, obj: dict[str, Any], *, operation: Ope
         metadata.pop(field, None)
     metadata["uid"] = backend.uid()
     metadata["creationTimestamp"] = timestamp.render(call.now)
-    obj = semantics.with_defaults(resource, obj)
+    if operation == "Update":
+        obj = semantics.tracked(call, None, obj, "Update", "")
     admit_creation(backend, call, obj)
-    prepare_create(resource, obj)
+    if prepare_create(resource, obj):
+        obj = semantics.with_defaults(resource, obj)
     causes = semantics.creation_causes(resource, obj)
     if causes:
         raise failure.invalid(resource.group, resource.kind, name or "", causes)
-    if operation == "Update":
-        obj = semantics.tracked(call, None, obj, "Update", "")
     key = resource.key(namespace, obj["metadata"]["name"])
     if call.table.get(key) is not None:
         raise failure.already_exists(resource.group, resource.plural, obj["metadata"]["name"])
@@ -163,13 +163,12 @@ def changed(
     if not version and resource.needs_version_to_update and operation == "Update" and call.request.method == "PUT":
         text = "Invalid value: 0: must be specified for an update"
         raise failure.invalid(
-            resource.group, resource.kind, name, [cause("FieldValueInvalid", text, "metadata.resourceVersion")]
+            resource.group, resource.plural, name, [cause("FieldValueInvalid", text, "metadata.resourceVersion")]
         )
     if version and version != old_metadata["resourceVersion"]:
         raise failure.modified(resource.group, resource.plural, name)
     metadata["resourceVersion"] = old_metadata["resourceVersion"]
     _keep_system_fields(resource.kind, resource.group, old_metadata, metadata)
-    new = semantics.with_defaults(resource, new)
     prepare_update(resource, subresource, live, new)
     causes = semantics.update_causes(resource, live, new, subresource)
     if causes:
