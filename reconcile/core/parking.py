@@ -26,13 +26,13 @@ from reconcile.model.key import ObjectKey
 from reconcile.model.resource import Resource
 
 K = TypeVar("K", bound=Hashable)
-P = TypeVar("P", bound=Hashable)
+T = TypeVar("T", bound=Hashable)
 
 STALE_MAX = 1024
 """Entries of keys that wait no longer, beside as many as there are of keys that do. Then they are swept out."""
 
 
-class Parking(Generic[K, P]):
+class Parking(Generic[K, T]):
     """The keys that wait, each for one floor.
 
     Args:
@@ -40,12 +40,12 @@ class Parking(Generic[K, P]):
         reached: how far a place has seen; None where its versions cannot be compared. Its keys are then always given.
     """
 
-    def __init__(self, place_of: Callable[[Floor], P], reached: Callable[[P], int | None]) -> None:
+    def __init__(self, place_of: Callable[[Floor], T], reached: Callable[[T], int | None]) -> None:
         self._place_of = place_of
         self._reached = reached
         # Each key's floor, and the number of its one entry in a heap that counts; others are left over.
         self._floors: dict[K, tuple[Floor, int]] = {}
-        self._places: dict[P, list[tuple[float, int, K]]] = {}
+        self._places: dict[T, list[tuple[float, int, K]]] = {}
         self._targets: dict[tuple[Resource, ObjectKey], dict[K, None]] = {}
         self._entries = 0
         self._order = count()
