@@ -205,9 +205,10 @@ async def test_containers_that_cannot_start(jobs_on_nodes: JobCluster) -> None:
     async def image_is_missing(policy: str, *reasons: str) -> None:
         job = await jobs_on_nodes.job(f"no-image-{policy.lower()}")
         container = {"image": "127.0.0.1:1/none:1", "imagePullPolicy": policy}
-        await job.start("", container=container, activeDeadlineSeconds=4, backoffLimit=0)
+        await job.start("", container=container, backoffLimit=0)
         await waits_for(job, *reasons)
         await job.reaches(active=1, ready=0)
+        await job.deadline_in(1)
         status = await job.fails("DeadlineExceeded", failed=1, succeeded=0)
         assert message(status) == "Job was active longer than specified deadline"
         await job.told("DeadlineExceeded")

@@ -42,8 +42,9 @@ async def test_a_deadline_stops_what_runs(jobs_on_nodes: JobCluster) -> None:
     async def ignores_sigterm() -> None:
         job = await jobs_on_nodes.job("deadline-stubborn")
         pod = {"terminationGracePeriodSeconds": 5}
-        await job.start(STUBBORN, pod=pod, activeDeadlineSeconds=3, parallelism=2, completions=2)
+        await job.start(STUBBORN, pod=pod, parallelism=2, completions=2)
         await job.runs(2)
+        await job.deadline_in(2)
         await job.reaches(active=0, terminating=2)
         status = await job.fails("DeadlineExceeded", failed=2, succeeded=0, terminating=0)
         told, over = (condition(status, wanted)["lastTransitionTime"] for wanted in ("FailureTarget", "Failed"))
@@ -56,8 +57,9 @@ async def test_a_deadline_stops_what_runs(jobs_on_nodes: JobCluster) -> None:
     async def succeeds_at_sigterm() -> None:
         """The Pod was stopped because the Job had failed: it counts as failed, whatever its container says then."""
         job = await jobs_on_nodes.job("deadline-gentle")
-        await job.start(GENTLE, pod={"terminationGracePeriodSeconds": 30}, activeDeadlineSeconds=3)
+        await job.start(GENTLE, pod={"terminationGracePeriodSeconds": 30})
         [pod] = await job.runs()
+        await job.deadline_in(2)
         await job.fails("DeadlineExceeded", failed=1, succeeded=0)
         await job.ended(pod, "Succeeded")
         await job.is_sound()
@@ -102,7 +104,7 @@ async def test_suspending_stops_what_runs_and_counts_nothing(jobs_on_nodes: JobC
 
 async def test_a_deleted_pod_is_replaced_when_the_policy_says(jobs_on_nodes: JobCluster, tmp_path: Path) -> None:
     """TerminatingOrFailed: beside the one that still stops. Failed: once that has ended; and its end counts then."""
-    slow_stop = {"terminationGracePeriodSeconds": 14}  # longer than the backoff of 10 s, which begins at the deletion
+    slow_stop = {"terminationGracePeriodSeconds": 16}  # longer than the backoff of 10 s, which begins at the deletion
     indexed = {"completionMode": "Indexed", "completions": 1, "parallelism": 1}
 
     async def at_once_beside_it() -> None:
@@ -114,8 +116,7 @@ async def test_a_deleted_pod_is_replaced_when_the_policy_says(jobs_on_nodes: Job
         await job.reaches(active=1, terminating=1, failed=1)
         [new] = await job.runs()
         assert new["metadata"]["uid"] != old["metadata"]["uid"]
-        assert "gone" not in next(pod for pod in job.own() if pod["metadata"]["uid"] == old["metadata"]["uid"])
-        await job.delete_pod(new)
+        await job.delete_pod(new, grace_period_seconds=1)
         await job.fails("BackoffLimitExceeded", failed=2)
         await job.is_sound()
 

@@ -9,6 +9,8 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +189,11 @@ class NodeJob(WatchedJob):
 
     async def suspend(self, wanted: bool) -> None:
         await self.patch(JOB, self.name, {"spec": {"suspend": wanted}})
+
+    async def deadline_in(self, seconds: int) -> None:
+        """Set ``activeDeadlineSeconds`` so that it is due then: only now does the test have the Pods that it wants."""
+        elapsed = (datetime.now(UTC) - datetime.fromisoformat(status_of(self.job)["startTime"])).total_seconds()
+        await self.patch(JOB, self.name, {"spec": {"activeDeadlineSeconds": ceil(elapsed) + seconds}})
 
     async def delete_pod(self, pod: Json, **options: Any) -> None:
         await self.delete(POD, pod["metadata"]["name"], **options)
