@@ -1,6 +1,6 @@
 """Manager: what runs, in which order, until when.
 
-Start: probes and metrics → kinds found → caches filled → lease won → workers.
+Start: probes and metrics → start checks → kinds found → caches filled → lease won → workers.
 Stop, in reverse: intake closed → workers drained within a bound → Events flushed → lease released → watches closed.
 
 A controller that crashes is restarted with backoff and shows in ``/readyz``; the others go on. A lost lease stops every

@@ -26,6 +26,7 @@ from reconcile import (
     Reconciler,
     Request,
     Result,
+    Right,
     RunOptions,
     StrategicMergePatch,
     all_of,
@@ -67,7 +68,11 @@ class Gizmo:
     metadata: ObjectMeta
 
 
-@app.controller("example.com/v1/Widget", owns=["v1/ConfigMap", Kind("", "v1", "Secret")])
+@app.controller(
+    "example.com/v1/Widget",
+    owns=["v1/ConfigMap", Kind("", "v1", "Secret")],
+    needs=[Right("example.com/v1/Widget", ["patch"], "status"), Right(Kind("", "v1", "Secret"), ("get",))],
+)
 async def widget(obj: Widget, ctx: Context) -> None:
     assert_type(obj.spec.replicas, int)
     await ctx.patch_status({"ready": True})
