@@ -169,7 +169,7 @@ async def test_on_failure_containers_restart_in_their_pod(jobs_on_nodes: JobClus
 
     async def restarts_too_often(limit: int) -> None:
         job = await jobs_on_nodes.job(f"restarts-{limit}")
-        await job.start(script, pod=pod, container=container, backoffLimit=limit)
+        await job.start("exit 1", pod={"restartPolicy": "OnFailure"}, backoffLimit=limit)
         status = await job.fails("BackoffLimitExceeded", failed=1, succeeded=0)
         assert message(status) == BACKOFF_MESSAGE
         [only] = job.own()
