@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from reconcile.cli.main import Subparsers
+from reconcile.cli.main import Subparsers, complain
 from reconcile.errors import UsageError
 from reconcile.model.built_in import built_in
 from reconcile.model.resource import Kind, Resource
@@ -79,6 +79,11 @@ def run(options: argparse.Namespace) -> int:
     if not given.leader_elect and (given.leader_elect_namespace or given.leader_elect_name):
         raise UsageError("--leader-elect-namespace and --leader-elect-name need --leader-elect")
     app = joined(apps, given)
+    for one in app.controllers:
+        if not one.needs:
+            complain(
+                f"controller {one.name!r} declares no needs, so that it may watch and report Events, and nothing else"
+            )
     account = _account(given.service_account or f"default:{app.name}")
     lease = None
     if given.leader_elect:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,7 +28,6 @@ from reconcile.testing.waiting import eventually
 MANIFESTS = Path(__file__).resolve().parents[2] / "controllers" / "reconcile_job" / "manifests"
 SYSTEM = "reconcile-system"
 EVENT = Kind.parse("v1/Event")
-LEASE = Kind.parse("coordination.k8s.io/v1/Lease")
 
 UNSEEN: dict[Use, str] = {
     ("update", "jobs/finalizers"): "checked by an admission plugin when a Pod with blockOwnerDeletion is made",
@@ -228,6 +229,34 @@ async def unknown_finish(where: Cluster) -> None:
         await eventually(is_told)
         await where.patch(JOB, "timeless", {"metadata": {"labels": {"changed": str(count)}}})
     assert await where.get(JOB, "timeless") is not None
+
+
+@pytest.mark.asyncio
+async def test_roles_in_one_namespace_are_enough_for_both_programs(guarded: ControlPlane, tmp_path: Path) -> None:
+    """One process, watching one namespace, under what ``reconcile rbac`` prints for it: no right in the whole cluster."""
+    names = ["job", "job-ttl"]
+    command = [sys.executable, "-m", "reconcile", "rbac", *names, "--namespace=narrow"]
+    text = subprocess.run(
+        [*command, f"--service-account={SYSTEM}:narrow"], capture_output=True, text=True, check=True
+    ).stdout
+    assert "ClusterRole" not in text
+    async with cluster(guarded, "narrow") as where:
+        user = grant(guarded, text)
+        kubeconfig = kubeconfig_of(guarded, user)
+        async with service(tmp_path, kubeconfig, "--namespace=narrow", app=" ".join(names)) as running:
+            await running.logged("caches synced")
+            await where.create(job_manifest("work", ttlSecondsAfterFinished=1))
+            await eventually(functools.partial(has_pods, where, "work", 1))
+
+            async def is_gone() -> bool:
+                await where.end_pods("batch.kubernetes.io/job-name=work")
+                return await where.get(JOB, "work") is None
+
+            await eventually(is_gone, seconds=60)
+            assert await running.stop() == 0
+    requests = read_audit(guarded.audit_log, user=user)
+    assert {one.verb for one in requests} >= {"list", "watch", "create", "update", "patch", "delete"}
+    assert [one for one in requests if one.code in (401, 403)] == []
 
 
 @pytest.mark.asyncio

@@ -146,6 +146,24 @@ def test_apps_that_run_together_get_one_role(capsys: pytest.CaptureFixture[str])
     assert granted(alone[1])["jobs"] == ["get", "list", "watch"]
 
 
+def test_a_controller_that_declares_no_needs_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On standard error, so that the manifest can still be piped: most likely somebody forgot them."""
+    module = """
+    from reconcile import App
+    app = App("pods")
+    @app.controller("v1/Pod")
+    async def watcher(obj, ctx) -> None: ...
+    """
+    (tmp_path / "pods_for_rbac.py").write_text(textwrap.dedent(module))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert main(["rbac", "pods_for_rbac:app"]) == 0
+    told = capsys.readouterr()
+    assert granted(list(yaml.safe_load_all(told.out))[1]) == {"events": ["create", "patch"], "pods": ["list", "watch"]}
+    assert "controller 'watcher' declares no needs" in told.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
