@@ -35,8 +35,10 @@ GROUPS = (
     "node.k8s.io",
     "resource.k8s.io",
     "apiextensions.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
 )
-LEFT_OUT = {"componentstatuses"}
+LEFT_OUT = {"componentstatuses", "tokenreviews", "localsubjectaccessreviews", "selfsubjectrulesreviews"}
 SUBRESOURCES = {"status", "scale", "binding", "eviction", "finalize"}
 DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 TABLE = "application/json;as=Table;g=meta.k8s.io;v=v1"

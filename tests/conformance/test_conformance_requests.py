@@ -199,6 +199,7 @@ CASES: dict[str, list[Step]] = {
         post(f"{PODS}/a/binding", {"metadata": {"name": "a"}, "target": {"kind": "Foo", "name": "n1"}}),
         post(f"{PODS}/x/binding", {"metadata": {"name": "x"}, "target": {"kind": "Node", "name": "n1"}}),
         get(f"{PODS}/a"),
+        put(f"{PODS}/a", {**pod("a", node="n1"), "metadata": {"name": "a", "labels": {"l": "1"}}}),
         patch(f"{PODS}/a/status", READY),
         patch(f"{PODS}/a/status", {"status": {"podIP": "10.0.0.1"}, "spec": {"nodeName": "other"}}),
         get(f"{PODS}?fieldSelector=spec.nodeName%3Dn1,status.phase%3DRunning", accept=METADATA_LIST),

@@ -44,6 +44,17 @@ def admit_creation(backend: Backend, call: Call, obj: dict[str, Any]) -> None:
             _add_taint(obj)
 
 
+def admit_change(call: Call, subresource: str, old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Fill in again what a whole object that somebody wrote himself does not say."""
+    if call.resource.name != "pods" or subresource:
+        return
+    spec, before = new.setdefault("spec", {}), old.get("spec") or {}
+    for name in ("priority", "preemptionPolicy"):
+        if name not in spec and name in before:
+            spec[name] = before[name]
+    _add_tolerations(spec)
+
+
 def _add_tolerations(spec: dict[str, Any]) -> None:
     tolerations = spec.get("tolerations") or []
     missing = [

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import attrs
 import msgspec
 
+from reconcile.cluster.api_server.authorization import Authorizer
 from reconcile.cluster.api_server.registry import Registry, ResourceType
 from reconcile.cluster.api_server.representation import MetadataOnly, Representation, WholeObject
 from reconcile.cluster.api_server.request import Request, Target
@@ -49,11 +50,13 @@ class Backend:
 
     Attributes:
         random: a number in [0, 1), for uids and generated names.
+        authorize: who may do what, for those who ask.
     """
 
     storage: Storage
     registry: Registry
     random: Callable[[], float]
+    authorize: Authorizer
     listeners: dict[str, Listener] = attrs.field(factory=dict)
     """Who must know of each write to a resource, before it is stored."""
 

@@ -117,7 +117,7 @@ def _aggregated(registry: Registry, request: Request, *, core: bool) -> Response
     etag = f'"{hashlib.sha512(body).hexdigest().upper()}"'
     headers = (("Vary", "Accept"), ("ETag", etag), ("Cache-Control", "public"))
     if request.if_none_match == etag:
-        return Response(304, b"", headers=headers)
+        return Response(304, b"", _AGGREGATED_TYPE, headers)  # caches take the type from here
     return Response(200, body, _AGGREGATED_TYPE, headers)
 
 

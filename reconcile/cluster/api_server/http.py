@@ -121,7 +121,8 @@ _ALWAYS = (("Cache-Control", "no-cache, private"),)
 
 
 def _outgoing(answer: Response) -> Outgoing:
-    return Outgoing(answer.status, answer.body, (("Content-Type", answer.content_type), *_ALWAYS, *answer.headers))
+    kept = () if any(name == "Cache-Control" for name, _ in answer.headers) else _ALWAYS
+    return Outgoing(answer.status, answer.body, (("Content-Type", answer.content_type), *kept, *answer.headers))
 
 
 def admin_only(token: str) -> Mapping[str, User]:

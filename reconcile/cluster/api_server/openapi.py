@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from reconcile.cluster.api_server.openapi_types import schemas_of
 from reconcile.cluster.api_server.registry import Registry, ResourceType
-from reconcile.cluster.api_server.request import Request, Response
+from reconcile.cluster.api_server.request import Response
 from reconcile.model import json
 
+_INFO = {"title": "Kubernetes", "version": "v1.37.2"}
 _PATCHES = ("application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml")
 _PARAMETERS = ("dryRun", "fieldManager", "fieldValidation", "force")
 
@@ -32,52 +34,26 @@ def version_3(registry: Registry, name: str) -> Response | None:
     if found is None:
         return None
     paths: dict[str, Any] = {}
-    schemas: dict[str, Any] = {}
     for one in found:
         paths |= _paths(one)
-        schemas[_schema_name(one)] = _schema(one)
     return Response(
         200,
         json.encode(
             {
                 "openapi": "3.0.0",
-                "info": {"title": "Kubernetes", "version": "v1.37.2"},
+                "info": _INFO,
                 "paths": paths,
-                "components": {"schemas": schemas},
+                "components": {"schemas": schemas_of(found)},
             }
         ),
     )
 
 
-def version_2(registry: Registry, request: Request) -> Response:
-    """``/openapi/v2``: for clients that look a kind up before they send it."""
-    del request
-    definitions = {_schema_name(one): _schema(one) for one in registry}
-    return Response(
-        200,
-        json.encode(
-            {
-                "swagger": "2.0",
-                "info": {"title": "Kubernetes", "version": "v1.37.2"},
-                "paths": {},
-                "definitions": definitions,
-            }
-        ),
-    )
-
-
-def _schema_name(one: ResourceType) -> str:
-    reverse = ".".join(reversed((one.group or "core.api.k8s.io").split(".")))
-    return f"{reverse}.{one.version}.{one.kind}"
-
-
-def _schema(one: ResourceType) -> dict[str, Any]:
-    """An open object of that kind: what it may hold, the server says when it gets one."""
-    return {
-        "type": "object",
-        "x-kubernetes-group-version-kind": [{"group": one.group, "version": one.version, "kind": one.kind}],
-        "x-kubernetes-preserve-unknown-fields": True,
-    }
+def version_2(registry: Registry) -> Response:
+    """``/openapi/v2``: for clients that look a kind up before they send it. Its types are those of version 3."""
+    definitions = json.encode(schemas_of(registry)).replace(b"#/components/schemas/", b"#/definitions/")
+    head = json.encode({"swagger": "2.0", "info": _INFO, "paths": {}})
+    return Response(200, head[:-1] + b',"definitions":' + definitions + b"}")
 
 
 def _paths(one: ResourceType) -> dict[str, Any]:

@@ -1,24 +1,62 @@
-"""Resources that are asked and not stored: bindings by collection."""
+"""Resources that are asked and not stored: who may do what, and bindings by collection."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
 from reconcile.cluster.api_server.backend import Backend, Call
 from reconcile.cluster.api_server.body import read_object
 from reconcile.cluster.api_server.failure import bad_request
-from reconcile.cluster.api_server.request import Answer
+from reconcile.cluster.api_server.request import Answer, Response, Target, User
 from reconcile.cluster.api_server.subresources import bind
+from reconcile.model import json
 
 Handler: TypeAlias = Callable[[Backend, Call], Answer]
 
-HANDLERS: Mapping[str, Handler] = {}
+
+def _may_i(backend: Backend, call: Call) -> Answer:
+    """``SelfSubjectAccessReview``: may who asks do it?"""
+    review = read_object(call.request, call.resource.gvk)
+    return _reviewed(backend, review, call.request.user)
 
 
-def bind_by_collection(backend: Backend, call: Call) -> Answer:
+def _may_somebody(backend: Backend, call: Call) -> Answer:
+    """``SubjectAccessReview``: may somebody else do it?"""
+    review = read_object(call.request, call.resource.gvk)
+    spec = review.get("spec") or {}
+    return _reviewed(backend, review, User(str(spec.get("user", "")), tuple(spec.get("groups") or ())))
+
+
+def _reviewed(backend: Backend, review: dict[str, Any], user: User) -> Answer:
+    asked = (review.get("spec") or {}).get("resourceAttributes") or {}
+    target = Target(
+        str(asked.get("group", "")),
+        str(asked.get("version", "")),
+        str(asked.get("namespace", "")),
+        str(asked.get("resource", "")),
+        str(asked.get("name", "")),
+        str(asked.get("subresource", "")),
+    )
+    reason = backend.authorize(user, str(asked.get("verb", "get")), target)
+    status: dict[str, Any] = {"allowed": reason is None}
+    if reason:
+        status["reason"] = reason
+    return Response(201, json.encode({**review, "status": status}))
+
+
+def _who_am_i(backend: Backend, call: Call) -> Answer:
+    """``SelfSubjectReview``: who is it that asks?"""
+    del backend
+    user = call.request.user
+    review = read_object(call.request, call.resource.gvk)
+    info = {"username": user.name, "groups": list(user.groups)}
+    return Response(201, json.encode({**review, "status": {"userInfo": info}}))
+
+
+def _bind_by_collection(backend: Backend, call: Call) -> Answer:
     """POST of a Binding to ``bindings``: the Pod is named in its metadata."""
     binding = read_object(call.request, call.resource.gvk)
     name = (binding.get("metadata") or {}).get("name")
@@ -28,3 +66,11 @@ def bind_by_collection(backend: Backend, call: Call) -> Answer:
     assert pods is not None  # noqa: S101  it is built in
     target = msgspec.structs.replace(call.target, plural="pods", name=name, subresource="binding")
     return bind(backend, Call(call.request, target, pods, backend.table(pods), call.now))
+
+
+HANDLERS: Mapping[str, Handler] = {
+    "bindings": _bind_by_collection,
+    "selfsubjectaccessreviews.authorization.k8s.io": _may_i,
+    "subjectaccessreviews.authorization.k8s.io": _may_somebody,
+    "selfsubjectreviews.authentication.k8s.io": _who_am_i,
+}

@@ -102,7 +102,7 @@ class APIServer:
     ) -> None:
         self.storage = Storage()
         self.registry = builtin_registry()
-        self.backend = Backend(self.storage, self.registry, random)
+        self.backend = Backend(self.storage, self.registry, random, authorize)
         self.address = address
         self._authorize = authorize
         self._custom_resources = CustomResources(self.backend)
@@ -157,8 +157,6 @@ class APIServer:
             return special or _HANDLERS[verb]
         if verb not in resource.verbs or (verb == "create" and target.name):
             raise failure.method_not_allowed()
-        if resource.name == "bindings":
-            return reviews.bind_by_collection
         return reviews.HANDLERS.get(resource.name) or _HANDLERS[verb]
 
     def _verb(self, request: Request, target: Target) -> str:
@@ -201,7 +199,7 @@ class APIServer:
             case ["apis", group]:
                 return discovery.group(registry, group)
             case ["openapi", "v2"]:
-                return openapi.version_2(registry, request)
+                return openapi.version_2(registry)
             case ["openapi", "v3"]:
                 return openapi.index(registry)
             case ["openapi", "v3", *rest]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from reconcile.cluster.api_server import failure, semantics
-from reconcile.cluster.api_server.admission import admit_creation, check_namespace
+from reconcile.cluster.api_server.admission import admit_change, admit_creation, check_namespace
 from reconcile.cluster.api_server.backend import Backend, Call, encoded
 from reconcile.cluster.api_server.body import check_options, read_object, read_patch
 from reconcile.cluster.api_server.failure import Failure, bad_request, cause
@@ -169,6 +169,7 @@ def changed(
         raise failure.modified(resource.group, resource.plural, name)
     metadata["resourceVersion"] = old_metadata["resourceVersion"]
     _keep_system_fields(resource.kind, resource.group, old_metadata, metadata)
+    admit_change(call, subresource, live, new)
     prepare_update(resource, subresource, live, new)
     causes = semantics.update_causes(resource, live, new, subresource)
     if causes:
