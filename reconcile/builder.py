@@ -83,11 +83,16 @@ class Builder:
         metadata_only: bool = False,
         indexes: Mapping[str, IndexFunction] = MappingProxyType({}),
         measure: Measure | None = None,
+        priority: int = 0,
     ) -> Builder:
-        """Watch ``kind`` and wake the object that controls it (before and after the change)."""
+        """Watch ``kind`` and wake the object that controls it (before and after the change).
+
+        With a ``priority`` above 0 what has begun goes ahead of what is new: changes of owned objects are served before
+        those of the reconciled kind.
+        """
         LabelSelector.parse(labels)
         found = MappingProxyType(dict(indexes))
-        return self._with(Watch(kind_of(kind), None, where, labels, "", metadata_only, found, measure))
+        return self._with(Watch(kind_of(kind), None, where, labels, "", metadata_only, found, measure, priority))
 
     def watches(
         self,

@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import random
 import resource
 import ssl
 import sys
@@ -28,9 +27,6 @@ import msgspec
 
 KUBELET_CONNECTIONS = 16
 USER_CONNECTIONS = 8
-RUN_SECONDS_MAX = 0.0
-"""A kubelet looks at its containers once a second: the end of even the shortest shows at a random moment within one."""
-
 READ_BYTES_MAX = 64 * 1024 * 1024
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
@@ -209,7 +205,6 @@ class Driver:
         self.tls = ssl.create_default_context(cafile=task.ca_file)
         self.pods: asyncio.Queue[tuple[float, str, str, bool]] = asyncio.Queue()
         self.seen: set[str] = set()
-        self.random = random.Random(1)
         self.ended = 0
         self.waits: list[float] = []
         self.created: dict[str, float] = {}
@@ -284,7 +279,8 @@ class Driver:
             meta = event.object.metadata
             if event.type == "ADDED" and meta.name not in self.seen:
                 self.seen.add(meta.name)
-                self.put(meta.name, meta.labels["batch.kubernetes.io/job-name"], False)
+                of_job = meta.labels["batch.kubernetes.io/job-name"]
+                self.pods.put_nowait((time.monotonic(), meta.name, of_job, False))
 
     async def watch_jobs(self) -> None:
         decode = msgspec.json.Decoder(JobEvent).decode
@@ -305,7 +301,6 @@ class Driver:
     async def kubelet(self) -> None:
         """One of the connections over which the statuses of Pods are sent, in the order in which they fall due."""
         connection = await self.connection()
-        loop = asyncio.get_running_loop()
         while True:
             due, name, of_job, has_run = await self.pods.get()
             self.waits.append(time.monotonic() - due)
@@ -316,10 +311,7 @@ class Driver:
                 self.succeeded[of_job] = time.monotonic()
                 self.ended += 1
             else:
-                loop.call_later(self.random.uniform(0, RUN_SECONDS_MAX), self.put, name, of_job, True)
-
-    def put(self, name: str, of_job: str, has_run: bool) -> None:
-        self.pods.put_nowait((time.monotonic(), name, of_job, has_run))
+                self.pods.put_nowait((time.monotonic(), name, of_job, True))
 
 
 def part(values: list[float], share: float) -> float:

@@ -24,8 +24,11 @@ __all__ = ["app"]
 NAME = "job-controller"
 """As upstream's: who Events and fields are from, and the default name of the lease."""
 
-WORKERS = 16
-"""Jobs looked at at a time. A look mostly waits for the API server, and the lanes bound what it may ask at once."""
+WORKERS = 64
+"""Jobs looked at at a time. A look mostly waits for a lane; more of them than lanes, so that there is a choice."""
+
+PRIORITY_BEGUN = 10
+"""Of a Job whose Pods change: it goes ahead of those that are new, so that it is over sooner."""
 
 RETRY_SECONDS_MIN = 1.0
 RETRY_SECONDS_MAX = 60.0
@@ -78,7 +81,7 @@ def setup(app: App, arguments: argparse.Namespace) -> None:
     pod_indexes = {"unowned": unowned_under, "tracked": tracked_under}
     app.add(
         app.builder("batch/v1/Job", name="job", measure=metrics.foreign_jobs(options))
-        .owns("v1/Pod", indexes=pod_indexes, measure=metrics.tracked_ends(options.finalizer))
+        .owns("v1/Pod", indexes=pod_indexes, measure=metrics.tracked_ends(options.finalizer), priority=PRIORITY_BEGUN)
         .metrics(*metrics.ALL)
         .needs(*RIGHTS)
         .start_check(reconciler.check_server)

@@ -234,21 +234,32 @@ class Look:
 
     async def _count(self, accounting: Accounting) -> None:
         self._tell(accounting.events)
+        last = accounting.at_once(self.context.now())
+        if last is not None:
+            await self._write_status(last.status)
+            self._tell(last.events)
+            await self._let_go(accounting)
+            return
         wrote = await self._write_status(accounting.status)
-        released = [self.pods[pod.uid] for pod in accounting.release]
-        gone: frozenset[str] = frozenset()
-        if wrote or released:
+        if wrote or accounting.release:
             self.remembered.memory = accounting.memory
-        if released:
-            results = await self.lanes.each(released, self._untrack, Urgency.COUNT, self._age)
-            # What refuses that (a webhook, mostly) would keep the Pods for ever: it is told where users look.
-            self._tell(_failures("FailedUntrack", "Error taking the finalizer off pods", filter(_is_refusal, results)))
-            gone = frozenset(uid for uid in self._note(results) if uid is not None)
-            metrics.report_handled(self.context, accounting.actions, gone)
-            self.remembered.released |= gone
+        gone = await self._let_go(accounting)
         settlement = accounting.settle(gone, self.context.now())
         await self._write_status(settlement.status)
         self._tell(settlement.events)
+
+    async def _let_go(self, accounting: Accounting) -> frozenset[str]:
+        """Take the finalizer off the Pods that the status names; the uids of those that have none any more."""
+        if not accounting.release:
+            return frozenset()
+        pods = [self.pods[pod.uid] for pod in accounting.release]
+        results = await self.lanes.each(pods, self._untrack, Urgency.COUNT, self._age)
+        # What refuses that (a webhook, mostly) would keep the Pods for ever: it is told where users look.
+        self._tell(_failures("FailedUntrack", "Error taking the finalizer off pods", filter(_is_refusal, results)))
+        gone = frozenset(uid for uid in self._note(results) if uid is not None)
+        metrics.report_handled(self.context, accounting.actions, gone)
+        self.remembered.released |= gone
+        return gone
 
     async def _untrack(self, pod: Object) -> str | None:
         """The uid once the finalizer is away; None for a Pod that has changed, so that its end may count after all."""

@@ -118,6 +118,7 @@ class Controller:
                 predicate=watch.predicate,
                 measure=watch.measure,
                 report=report,
+                priority=watch.priority,
                 hooks=hooks,
             )
             for watch, informer in zip(declaration.watches, informers, strict=True)

@@ -11,6 +11,7 @@ import attrs
 from reconcile.client.api import Client
 from reconcile.core.enqueue import Enqueue
 from reconcile.core.predicate import Predicate
+from reconcile.core.workqueue import PRIORITY_MAX, PRIORITY_MIN
 from reconcile.errors import UsageError
 from reconcile.instrumentation.metric import Measure, Metric
 from reconcile.model.object import Object
@@ -63,6 +64,7 @@ class Watch:
         metadata_only: cache metadata alone (``PartialObjectMetadata``).
         indexes: named functions from an object to the values under which it is found.
         measure: what a change says for the metrics. It hears every change, whatever the predicate says.
+        priority: of the keys that its changes wake, -1000 … 1000; higher goes first. First lists and resyncs go last.
     """
 
     kind: Kind
@@ -73,6 +75,13 @@ class Watch:
     metadata_only: bool = False
     indexes: Mapping[str, IndexFunction] = MappingProxyType({})
     measure: Measure | None = None
+    priority: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        if not PRIORITY_MIN <= self.priority <= PRIORITY_MAX:
+            raise UsageError(
+                f"watch of {self.kind}: priority={self.priority!r}: want a number from {PRIORITY_MIN} to {PRIORITY_MAX}"
+            )
 
 
 @attrs.frozen

@@ -44,9 +44,11 @@ class Source:
         predicate: Predicate | None = None,
         measure: Measure | None = None,
         report: Callable[[Measured], None] | None = None,
+        priority: int = 0,
         hooks: Hooks | None = None,
     ) -> None:
         self.informer = informer
+        self._priority = priority
         self._enqueue = enqueue
         self._add = queue.add
         self._predicate = predicate
@@ -60,7 +62,7 @@ class Source:
 
     def _on_deltas(self, deltas: Sequence[Delta]) -> None:
         add, enqueue, predicate = self._add, self._enqueue, self._predicate
-        low = self.informer.in_initial_sync
+        low, usual = self.informer.in_initial_sync, self._priority
         if self._measure is not None and self._tell is not None:
             self._measure_all(self._measure, self._tell, deltas)
         for delta in deltas:
@@ -68,13 +70,9 @@ class Source:
             if predicate is not None and not is_resync and not self._passes(predicate, delta):
                 continue
             try:
-                keys = enqueue(delta)
-                if low or is_resync:
-                    for key in keys:
-                        add(key, priority=PRIORITY_LOW)
-                else:
-                    for key in keys:
-                        add(key)
+                priority = PRIORITY_LOW if low or is_resync else usual
+                for key in enqueue(delta):
+                    add(key, priority=priority)
             except Exception as error:  # noqa: BLE001  user code on one object must not stop the others
                 self._report("enqueue", enqueue, delta, error)
 

@@ -171,8 +171,14 @@ class WatchedJob(Cluster):
         await self.until(there, f"active={active} {fields}")
 
     async def over(self) -> None:
-        """Wait until the Job is finished."""
-        await self.until(lambda: is_true(status_of(self.job), "Complete", "Failed"), "an end")
+        """Wait until the Job is finished, and none of its Pods has the finalizer: that goes last."""
+
+        def is_over() -> bool:
+            return is_true(status_of(self.job), "Complete", "Failed") and not any(
+                self.finalizer in (pod["metadata"].get("finalizers") or ()) for pod in self.own() if "gone" not in pod
+            )
+
+        await self.until(is_over, "an end")
 
     async def stripped(self) -> None:
         """Wait until no Pod that is the Job's own has the finalizer."""

@@ -23,7 +23,9 @@ from reconcile.model.object import Object, from_plain
 from reconcile.model.owner import controller_of
 from reconcile.reconciler import Request
 from reconcile_job.plan.claims import job_reference, unowned_under
+from reconcile_job.plan.failure_policy import judge
 from reconcile_job.plan.options import MANAGED_BY, Options
+from reconcile_job.plan.view import JobView, PodView
 from reconcile_job.reconciler import JobReconciler
 
 NAMESPACE = "default"
@@ -296,6 +298,8 @@ class JobWorld:
         uncounted = body["status"].get("uncountedTerminatedPods") or {}
         if len(uncounted.get("succeeded", ())) + len(uncounted.get("failed", ())) > 500:
             self.broken.append("J5: more than 500 uncounted")
+        if any(item["type"] in ("Complete", "Failed") for item in body["status"].get("conditions") or ()):
+            self._count_the_last()
         self.job["status"] = copy.deepcopy(body["status"])
         self._touch(self.job)
         return self.job
@@ -400,11 +404,44 @@ class JobWorld:
             < self.job["spec"]["completions"]
         }
 
+    def _count_the_last(self) -> None:
+        """The status that ends the Job counts what has ended and has its finalizer yet: nobody counts them after it."""
+        assert self.job is not None
+        for pod in self.pods.values():
+            meta, phase = pod["metadata"], pod["status"]["phase"]
+            uid, index = meta["uid"], (meta.get("annotations") or {}).get("batch.kubernetes.io/job-completion-index")
+            if self.finalizer not in (meta.get("finalizers") or ()) or self._owner(pod) != self.job_uid:
+                continue
+            if uid in self.counted_succeeded | self.counted_failed:
+                self.broken.append(f"J3: {meta['name']} is counted twice")
+            listed = self.status.get("uncountedTerminatedPods") or {}
+            if uid in listed.get("failed", ()):
+                self.counted_failed.add(uid)
+            elif phase == "Succeeded" and not self._means_nothing(uid, phase, index):
+                self.counted_succeeded.add(uid)
+            elif phase == "Failed" and self._is_failure(pod, index):
+                self.counted_failed.add(uid)
+
+    def _is_failure(self, pod: dict[str, Any], index: str | None) -> bool:
+        assert self.job is not None
+        view = from_plain(self.job).decode(JobView)
+        if view.spec.is_indexed and (index is None or int(index) >= view.completions):
+            return False
+        if pod["metadata"]["uid"] in self.deleted and "SuccessCriteriaMet" in dict(self.conditions()):
+            return False
+        return judge(view.spec.pod_failure_policy, from_plain(pod).decode(PodView), NAMESPACE).counts
+
+    @property
+    def is_finished(self) -> bool:
+        return bool({"Complete", "Failed"} & set(dict(self.conditions())))
+
     def _check_untrack(self, pod: dict[str, Any]) -> None:
         """J5: a finished Pod's finalizer goes only once the committed status names it, or its end means nothing."""
         uid, phase, name = pod["metadata"]["uid"], pod["status"]["phase"], pod["metadata"]["name"]
         uncounted = self.status.get("uncountedTerminatedPods") or {}
         index = (pod["metadata"].get("annotations") or {}).get("batch.kubernetes.io/job-completion-index")
+        if self.is_finished:
+            return  # counted by the status that ended it
         if uid in self.counted_succeeded | self.counted_failed:
             self.broken.append(f"J3: {name} is counted twice")
         if uid in uncounted.get("failed", ()):

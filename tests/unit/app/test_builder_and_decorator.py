@@ -77,6 +77,10 @@ async def _done() -> None:
         (lambda: Builder.for_("v1/Pod", name="No Good"), "controller name 'No Good'"),
         (lambda: Builder.for_("v1/Pod", labels="a in b"), "a in b"),
         (lambda: Builder.for_("v1/Pod").owns("x/y/z/v1/Pod"), "x/y/z/v1/Pod"),
+        (
+            lambda: Builder.for_("v1/Pod").owns("v1/Pod", priority=1001),
+            "priority=1001: want a number from -1000 to 1000",
+        ),
         (lambda: Builder.for_("v1/Pod").options(wrokers=3), "no option 'wrokers'"),
         (lambda: Builder.for_("v1/Pod").options(workers=0), "workers=0"),
         (lambda: Builder.for_("v1/Pod").options(workers=2.5), "workers=2.5: want a whole number"),

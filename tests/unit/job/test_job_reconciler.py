@@ -15,14 +15,14 @@ def succeed(pod: dict[str, Any]) -> str:
 
 
 def test_a_job_of_one_pod_runs_to_complete():
-    """One Pod, five writes: create, start, count, release, finish."""
+    """One Pod, four writes: create, start, finish, release."""
     world = JobWorld({"completions": 1})
     world.settle(succeed)
     assert world.conditions() == [("SuccessCriteriaMet", "CompletionsReached"), ("Complete", "CompletionsReached")]
     assert world.status["succeeded"] == 1
     assert world.broken == []
     kinds = [write.split()[0] for write in world.writes]
-    assert kinds == ["create", "status", "status", "patch", "status"]
+    assert kinds == ["create", "status", "status", "patch"]
     assert [reason for reason, _ in world.events] == ["SuccessfulCreate", "Completed"]
 
 
@@ -161,17 +161,24 @@ def test_listed_pods_are_not_listed_or_counted_again():
     assert len(world.created) == 2
 
 
-def test_a_finalizer_that_could_not_be_taken_off_delays_the_end():
-    """An Indexed Job lists no uids, so the finalizers themselves are waited for."""
-    world = JobWorld({"completions": 1, "completionMode": "Indexed"})
+@pytest.mark.parametrize("mode", ["NonIndexed", "Indexed"])
+def test_a_job_that_ends_is_written_once_and_lets_its_pods_go_then(mode):
+    """The status that counts the last Pods ends the Job; a finalizer that could not be taken off goes in a later look."""
+    world = JobWorld({"completions": 2, "parallelism": 2, "completionMode": mode})
     world.look()
-    world.end_pod(next(iter(world.pods)), "Succeeded")
-    world.crash = (len(world.writes) + 1, "refused")
+    for name in list(world.pods):
+        world.end_pod(name, "Succeeded")
+    before = len(world.writes)
+    world.crash = (before + 1, "refused")
     world.look()
-    assert world.writes[-1].startswith("patch")
-    assert world.conditions() == [("SuccessCriteriaMet", "CompletionsReached")]
-    world.settle(succeed)
-    assert world.conditions()[-1][0] == "Complete"
+    assert [write.split()[0] for write in world.writes[before:]] == ["status", "patch", "patch"]
+    assert world.conditions() == [("SuccessCriteriaMet", "CompletionsReached"), ("Complete", "CompletionsReached")]
+    assert world.status["succeeded"] == 2
+    assert sum(bool(pod["metadata"]["finalizers"]) for pod in world.pods.values()) == 1
+    world.look()
+    assert [write.split()[0] for write in world.writes[before:]] == ["status", "patch", "patch", "patch"]
+    assert [pod["metadata"]["finalizers"] for pod in world.pods.values()] == [[], []]
+    assert world.broken == []
 
 
 def test_a_busy_job_is_counted_in_batches():
@@ -369,3 +376,22 @@ def test_more_successes_than_completions_are_told():
     assert world.status["succeeded"] == 2
     message = "Too many succeeded pods running after completion count reached"
     assert world.events[-2:] == [("TooManySucceededPods", message), ("Completed", "Job completed")]
+
+
+def test_suspending_and_resuming_are_told_once():
+    """Before the status that says so; the Pods that are stopped are named, and a resumed Job never says it anew."""
+    world = JobWorld({"completions": 1})
+    world.look()
+    [name] = world.pods
+    world.edit_job(suspend=True)
+    world.look()
+    world.look()
+    world.edit_job(suspend=False)
+    world.look()
+    world.look()
+    told = [event for event in world.events if event[0] != "SuccessfulCreate"]
+    assert told == [
+        ("SuccessfulDelete", f"Deleted pod: {name}"),
+        ("Suspended", "Job suspended"),
+        ("Resumed", "Job resumed"),
+    ]

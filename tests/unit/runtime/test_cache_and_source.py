@@ -195,6 +195,12 @@ def test_keys_of_the_first_list_wait_behind_those_of_changes() -> None:
     assert queue.keys == [("a", PRIORITY_LOW), ("b", 0), ("a", 0)]
 
 
+def test_a_watch_may_give_its_changes_a_priority() -> None:
+    """Of the first list the keys wait behind all others nonetheless."""
+    queue, _ = feed({"priority": 7}, added(pod("b", 11)))
+    assert queue.keys == [("a", PRIORITY_LOW), ("b", 7)]
+
+
 def test_a_predicate_keeps_changes_out() -> None:
     """Only what it lets pass is enqueued."""
     queue, _ = feed({"predicate": labels_changed}, modified(pod("a", 11)), modified(pod("a", 12, labels={"x": "y"})))
