@@ -37,8 +37,8 @@ def disruption(pod: Json) -> str:
     return next((str(one["reason"]) for one in conditions if one["type"] == "DisruptionTarget"), "")
 
 
-async def test_evictions(jobs_on_nodes: JobCluster, tmp_path: Path) -> None:
-    """Through the API they carry DisruptionTarget, which a policy can ignore; without one they count."""
+async def test_evictions_and_preemption(jobs_on_nodes: JobCluster, tmp_path: Path) -> None:
+    """The Pods carry DisruptionTarget, which a policy can ignore; in a Job without a policy they count as failed."""
 
     async def ignored() -> None:
         job = await jobs_on_nodes.job("evict-ignored")
@@ -58,7 +58,32 @@ async def test_evictions(jobs_on_nodes: JobCluster, tmp_path: Path) -> None:
         await job.fails("BackoffLimitExceeded", failed=1)
         await job.is_sound()
 
-    await at_once(ignored, counted)
+    async def preempted() -> None:
+        """A Pod of higher priority takes the place; the one that went is ignored by its policy, and made again."""
+        slot = {"example.com/slot": "1"}
+        priorities = {"low": 1, "high": 1000}
+        for name, value in priorities.items():
+            body = {"metadata": {"name": f"{name}-{jobs_on_nodes.pool}"}, "value": value}
+            jobs_on_nodes.control_plane.rest.request("POST", "/apis/scheduling.k8s.io/v1/priorityclasses", body)
+        await jobs_on_nodes.change_node(
+            jobs_on_nodes.node.name, {"status": {"capacity": slot, "allocatable": slot}}, "status"
+        )
+        low, high = await jobs_on_nodes.job("preempted"), await jobs_on_nodes.job("preempting")
+        container = {"resources": {"limits": slot}}
+
+        def of(priority: str) -> Json:
+            return {"priorityClassName": f"{priority}-{jobs_on_nodes.pool}"}
+
+        await low.start(first_runs_for_ever("low"), pod=of("low"), container=container, scratch=tmp_path, **IGNORED)
+        [pod] = await low.runs()
+        await high.start("exit 0", pod=of("high"), container=container)
+        assert disruption(await low.ended(pod, "Failed")) == "PreemptionByScheduler"
+        await high.completes(succeeded=1, failed=0)
+        await low.completes(succeeded=1, failed=0)
+        await low.is_sound()
+        await high.is_sound()
+
+    await at_once(ignored, counted, preempted)
 
 
 @pytest.mark.long
@@ -73,32 +98,6 @@ async def test_an_eviction_for_a_full_volume_counts(jobs_on_nodes: JobCluster) -
     [pod] = job.own()
     assert (pod["status"].get("reason"), disruption(pod)) == ("Evicted", "")
     await job.is_sound()
-
-
-async def test_preemption_by_the_scheduler(jobs_on_nodes: JobCluster, tmp_path: Path) -> None:
-    """A Pod of higher priority takes the place; the one that went is ignored by its policy, and made again."""
-    slot = {"example.com/slot": "1"}
-    priorities = {"low": 1, "high": 1000}
-    for name, value in priorities.items():
-        body = {"metadata": {"name": f"{name}-{jobs_on_nodes.pool}"}, "value": value}
-        jobs_on_nodes.control_plane.rest.request("POST", "/apis/scheduling.k8s.io/v1/priorityclasses", body)
-    await jobs_on_nodes.change_node(
-        jobs_on_nodes.node.name, {"status": {"capacity": slot, "allocatable": slot}}, "status"
-    )
-    low, high = await jobs_on_nodes.job("preempted"), await jobs_on_nodes.job("preempting")
-    container = {"resources": {"limits": slot}}
-
-    def of(priority: str) -> Json:
-        return {"priorityClassName": f"{priority}-{jobs_on_nodes.pool}"}
-
-    await low.start(first_runs_for_ever("low"), pod=of("low"), container=container, scratch=tmp_path, **IGNORED)
-    [pod] = await low.runs()
-    await high.start("exit 0", pod=of("high"), container=container)
-    assert disruption(await low.ended(pod, "Failed")) == "PreemptionByScheduler"
-    await high.completes(succeeded=1, failed=0)
-    await low.completes(succeeded=1, failed=0)
-    await low.is_sound()
-    await high.is_sound()
 
 
 def prefers(doomed: str, other: str) -> Json:
