@@ -16,7 +16,9 @@ from reconcile import (
     ApplyPatch,
     Client,
     Context,
+    Counter,
     DeclaredController,
+    Histogram,
     JSONPatch,
     Kind,
     MergePatch,
@@ -78,8 +80,16 @@ async def widget(obj: Widget, ctx: Context) -> None:
     await ctx.patch_status({"ready": True})
 
 
-@app.controller("example.com/v1/Gadget", where=all_of(generation_changed, not_(labels_changed)))
+GADGETS = Counter("gadgets_total", "Looks at gadgets", labels=("color",))
+SECONDS = Histogram("gadget_seconds", "How long it took", buckets=(0.1, 1.0))
+
+
+@app.controller(
+    "example.com/v1/Gadget", where=all_of(generation_changed, not_(labels_changed)), metrics=[GADGETS, SECONDS]
+)
 async def gadget(obj: Gadget, ctx: Context) -> Result:
+    ctx.report(GADGETS, 1, "red")
+    ctx.report(SECONDS, 0.5)
     ctx.event("Seen", f"{obj.metadata.name} was seen")
     return Result(requeue_after_seconds=60.0)
 
