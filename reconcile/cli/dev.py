@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import secrets
 import signal
 import ssl
 import sys
@@ -88,12 +87,11 @@ async def _serve(options: argparse.Namespace) -> None:
     server = APIServer(random=SYSTEM_CLOCK.random, now=SYSTEM_CLOCK.wall())
     if options.snapshot is not None and options.snapshot.exists():
         _load(server, options.snapshot)
-    token = secrets.token_urlsafe(24)
     with tempfile.TemporaryDirectory(prefix="reconcile-dev-") as directory:
         credentials = Credentials.create(Path(directory), SYSTEM_CLOCK.wall())
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(credentials.serving_certificate_file, credentials.serving_key_file)
-        ca_pem = credentials.authority.certificate_pem
+        ca_pem, token = credentials.authority.certificate_pem, credentials.admin_token
     address = Address(options.bind_address, options.port)
     front = HTTPFront(server, SYSTEM_CLOCK, address, admin_only(token), expose=options.expose, tls=tls)
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
