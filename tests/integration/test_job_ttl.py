@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from audit import read_audit
 from pods import JOB, POD, Cluster, job_manifest
-from service_process import service
+from service_process import Service, service
 
 from reconcile import App, Kind, RunOptions, connect, load_config
+from reconcile.core.lease_record import RELEASED_ANNOTATION
 from reconcile.instrumentation.hooks import Fact, Reconciled
 from reconcile.testing.envtest import AUDIT_EVERYTHING, ControlPlane, ControlPlaneConfig
 from reconcile.testing.waiting import eventually
@@ -21,6 +22,7 @@ from reconcile_job.ttl import app as installed
 
 CRON_JOB = Kind.parse("batch/v1/CronJob")
 EVENT = Kind.parse("v1/Event")
+LEASE = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
 TTL = "ttl-after-finished-controller"
 SOON = 3
 """Seconds. A condition carries whole ones, so that less could be over before the test looks."""
@@ -197,35 +199,36 @@ async def test_it_does_no_harm_beside_the_built_in_one(both: ControlPlane) -> No
 @pytest.mark.asyncio
 async def test_both_programs_in_one_process(others: ControlPlane, tmp_path: Path) -> None:
     """``reconcile run job job-ttl``: one informer of Jobs, one lease, ports and flags that do not collide."""
-    async with (
-        cluster(others, "together") as where,
-        service(
-            *(tmp_path, others.admin_kubeconfig, "--replace", "--namespace=together", "--leader-elect"),
-            "--leader-elect-namespace=together",
-            app="job job-ttl",
-        ) as together,
-    ):
-        synced = await together.logged(r"caches synced \((.*)\)")
-        assert synced[1].count("jobs.batch") == 1
-        lease = await together.logged("^lease together/(.*): .* leads ")
-        assert lease[1] == "job-controller-job-ttl"
-        await where.create(job_manifest("work", managed_by=None, ttlSecondsAfterFinished=1))
+    flags = ("--replace", "--namespace=together", "--leader-elect", "--leader-elect-namespace=together")
+    async with cluster(others, "together") as where:
+        # As a leader leaves it that stopped in order, so that nobody waits for it.
+        released = {"name": "job-controller-job-ttl", "annotations": {RELEASED_ANNOTATION: "1"}}
+        await where.create({**LEASE, "metadata": released, "spec": {"holderIdentity": "", "leaseTransitions": 1}})
+        async with service(tmp_path, others.admin_kubeconfig, *flags, app="job job-ttl") as together:
+            await run_together(where, together)
 
-        async def is_gone() -> bool:
-            await where.end_pods("batch.kubernetes.io/job-name=work")
-            return not await jobs(where) and not await where.list(POD)
 
-        async def has_pod() -> bool:
-            return bool(await where.list(POD))
+async def run_together(where: Cluster, together: Service) -> None:
+    synced = await together.logged(r"caches synced \((.*)\)")
+    assert synced[1].count("jobs.batch") == 1
+    await together.logged("^lease together/job-controller-job-ttl: .* leads ")
+    await where.create(job_manifest("work", managed_by=None, ttlSecondsAfterFinished=1))
 
-        await eventually(has_pod)
-        await eventually(is_gone, seconds=60)
+    async def is_gone() -> bool:
+        await where.end_pods("batch.kubernetes.io/job-name=work")
+        return not await jobs(where) and not await where.list(POD)
 
-        async def components() -> set[str]:
-            return {event.to_dict()["source"]["component"] for event in await where.list(EVENT)}
+    async def has_pod() -> bool:
+        return bool(await where.list(POD))
 
-        assert await eventually(components) <= {"job-controller", "garbage-collector-controller"}
-        assert await together.stop() == 0
+    await eventually(has_pod)
+    await eventually(is_gone, seconds=60)
+
+    async def components() -> set[str]:
+        return {event.to_dict()["source"]["component"] for event in await where.list(EVENT)}
+
+    assert await eventually(components) <= {"job-controller", "garbage-collector-controller"}
+    assert await together.stop() == 0
 
 
 @pytest.mark.asyncio
