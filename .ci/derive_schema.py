@@ -179,10 +179,10 @@ def fields_of(name: str, structs: Mapping[str, Any]) -> Iterator[tuple[str, str]
             yield from fields_of(resolve(go_type, owner, structs) or "", structs)
         elif json_name == "-":
             continue
-        elif "omitempty" not in options or (is_plain_struct and "omitzero" not in options):
-            yield json_name, "!"
         elif is_pointer and not go_type.startswith("["):
             yield json_name, "?"
+        elif "omitempty" not in options or (is_plain_struct and "omitzero" not in options):
+            yield json_name, "!"
 
 
 def resolve(go_type: str, owner: str, structs: Mapping[str, Any]) -> str | None:

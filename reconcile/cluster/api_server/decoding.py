@@ -77,7 +77,7 @@ class _Reader:
                 if name == "managedFields" and read == []:
                     found[name] = read  # it has a meaning: forget who owns what
                 continue
-            found[name] = read
+            found[name] = read if read or not isinstance(field.type, ListType | MapType) else field.zero
         for field in struct.always:
             if field.name not in found:
                 found[field.name] = self.absent(field)

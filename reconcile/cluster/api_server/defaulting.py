@@ -11,6 +11,7 @@ Assumptions: the object was decoded (``decoding.py``).
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -222,10 +223,17 @@ def _stateful_set_strategy(strategy: dict[str, Any]) -> None:
 _STATEFUL_SET_UPDATE: Mapping[str, Any] = {"partition": 0, "maxUnavailable": 1}
 
 
+def _stateful_set_spec(spec: dict[str, Any]) -> None:
+    """The templates of claims are whole objects."""
+    if claims := spec.get("volumeClaimTemplates"):
+        spec["volumeClaimTemplates"] = [{**one, "apiVersion": "v1", "kind": "PersistentVolumeClaim"} for one in claims]
+
+
 def _labels_of_template(obj: dict[str, Any]) -> None:
     labels = (obj["spec"].get("template") or {}).get("metadata", {}).get("labels")
     if labels and not obj["metadata"].get("labels"):
-        obj["metadata"] = {**obj["metadata"], "labels": dict(labels)}
+        # The very same labels: what is added to the template's, as to a Job's, is added to both.
+        obj["metadata"] = {**obj["metadata"], "labels": labels}
 
 
 def _replication_controller(obj: dict[str, Any]) -> None:
@@ -274,24 +282,49 @@ def _definition_spec(spec: dict[str, Any]) -> None:
     spec["names"] = names
 
 
+def _lease_spec(spec: dict[str, Any]) -> None:
+    """Coordinated leader election is off: a server drops what belongs to it."""
+    for name in ("strategy", "preferredHolder"):
+        spec.pop(name, None)
+
+
+def _secret(secret: dict[str, Any]) -> None:
+    """``stringData`` is a way to write: it is read as ``data``."""
+    texts = secret.pop("stringData", None)
+    if texts:
+        coded = {name: b64encode(text.encode()).decode() for name, text in texts.items()}
+        secret["data"] = {**(secret.get("data") or {}), **coded}
+
+
+def _node_spec(spec: dict[str, Any]) -> None:
+    if spec.get("podCIDR") and not spec.get("podCIDRs"):
+        spec["podCIDRs"] = [spec["podCIDR"]]
+    elif spec.get("podCIDRs") and not spec.get("podCIDR"):
+        spec["podCIDR"] = spec["podCIDRs"][0]
+
+
 _RULES: Mapping[str, _Rule] = {
     "core.v1.Container": _container,
     "core.v1.EphemeralContainer": _container,
     "core.v1.ImageVolumeSource": _image_volume,
     "core.v1.LimitRangeItem": _limit_range_item,
     "core.v1.Namespace": _namespace,
+    "core.v1.NodeSpec": _node_spec,
     "core.v1.NodeStatus": _node_status,
     "core.v1.Pod": _pod,
     "core.v1.PodSpec": _pod_spec,
     "core.v1.PodStatus": _pod_status,
     "core.v1.ReplicationController": _replication_controller,
+    "core.v1.Secret": _secret,
     "core.v1.ServicePort": _service_port,
     "core.v1.ServiceSpec": _service_spec,
     "core.v1.Volume": _volume,
     "apiextensions.v1.CustomResourceDefinitionSpec": _definition_spec,
     "apps.v1.DaemonSetUpdateStrategy": _daemon_set_strategy,
     "apps.v1.DeploymentStrategy": _deployment_strategy,
+    "apps.v1.StatefulSetSpec": _stateful_set_spec,
     "apps.v1.StatefulSetUpdateStrategy": _stateful_set_strategy,
     "batch.v1.Job": _job,
+    "coordination.v1.LeaseSpec": _lease_spec,
     "rbac.v1.Subject": _subject,
 }

@@ -34,13 +34,14 @@ def _used(pattern: str) -> str:
     return f"regex used for validation is '{pattern}'"
 
 
-def _too_long(value: str, length_max: int) -> list[str]:
-    return [f"must be no more than {length_max} characters"] if len(value.encode()) > length_max else []
+def _too_long(value: str, length_max: int, unit: str = "bytes") -> list[str]:
+    """The server's newer rules say bytes, its older ones characters; both count bytes."""
+    return [f"must be no more than {length_max} {unit}"] if len(value.encode()) > length_max else []
 
 
 def dns_label(value: str) -> list[str]:
     """RFC 1123 label."""
-    problems = _too_long(value, LABEL_LENGTH_MAX)
+    problems = _too_long(value, LABEL_LENGTH_MAX, "characters")
     if not re.fullmatch(_LABEL, value):
         if re.fullmatch(_SUBDOMAIN, value):
             problems.append("must not contain dots")
@@ -54,7 +55,7 @@ def dns_label(value: str) -> list[str]:
 
 def dns_subdomain(value: str) -> list[str]:
     """RFC 1123 subdomain."""
-    problems = _too_long(value, SUBDOMAIN_LENGTH_MAX)
+    problems = _too_long(value, SUBDOMAIN_LENGTH_MAX, "characters")
     if not re.fullmatch(_SUBDOMAIN, value):
         problems.append(
             "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must "
@@ -65,7 +66,7 @@ def dns_subdomain(value: str) -> list[str]:
 
 def dns_label_1035(value: str) -> list[str]:
     """RFC 1035 label: it begins with a letter."""
-    problems = _too_long(value, LABEL_LENGTH_MAX)
+    problems = _too_long(value, LABEL_LENGTH_MAX, "characters")
     if not re.fullmatch(_LABEL_1035, value):
         problems.append(
             "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic "
@@ -81,7 +82,7 @@ def qualified_name(value: str) -> list[str]:
     problems = []
     if slash and "/" in prefix:
         return [
-            f"{_QUALIFIED_NAME} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')",
+            f"{_LABEL_KEY} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')",
         ]
     if slash:
         if not prefix:
@@ -91,7 +92,7 @@ def qualified_name(value: str) -> list[str]:
     if not name:
         problems.append("name part must be non-empty")
     elif len(name) > LABEL_LENGTH_MAX:
-        problems.append(f"name part must be no more than {LABEL_LENGTH_MAX} characters")
+        problems.append(f"name part must be no more than {LABEL_LENGTH_MAX} bytes")
     if not re.fullmatch(_QUALIFIED, name):
         problems.append(f"name part {_PARTS} (e.g. 'MyName',  or 'my.name',  or '123-abc', {_used(_QUALIFIED)})")
     return problems
@@ -100,7 +101,7 @@ def qualified_name(value: str) -> list[str]:
 _PARTS = (
     "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character"
 )
-_QUALIFIED_NAME = f"a qualified name {_PARTS} (e.g. 'MyName',  or 'my.name',  or '123-abc', {_used(_QUALIFIED)})"
+_LABEL_KEY = f"a valid label key {_PARTS} (e.g. 'MyName',  or 'my.name',  or '123-abc', {_used(_QUALIFIED)})"
 
 
 def label_value(value: str) -> list[str]:
@@ -117,7 +118,7 @@ def label_value(value: str) -> list[str]:
 
 def config_key(value: str) -> list[str]:
     """A key of a ConfigMap or Secret."""
-    problems = _too_long(value, SUBDOMAIN_LENGTH_MAX)
+    problems = _too_long(value, SUBDOMAIN_LENGTH_MAX, "characters")
     if not re.fullmatch(_CONFIG_KEY, value):
         problems.append(
             "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or "

@@ -31,6 +31,9 @@ def time_text(moment: datetime) -> str:
 
 def _parse(text: str, layout: str) -> datetime | None:
     match = _PATTERN.fullmatch(text)
+    if match is not None and ".000000" in layout and len(match[7] or "") != 6:
+        rest = text[19:]
+        raise ValueError(f'parsing time "{text}" as "{layout}": cannot parse "{rest}" as ".000000"')
     if match is None:
         raise ValueError(f'parsing time "{text}" as "{layout}": cannot parse "{text}" as "2006"')
     year, month, day, hour, minute, second, fraction, zone = match.groups()

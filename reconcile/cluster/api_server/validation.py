@@ -16,15 +16,26 @@ from reconcile.cluster.api_server.name_rules import dns_label, dns_label_1035, d
 from reconcile.cluster.api_server.validation_cron_job import check_cron_job
 from reconcile.cluster.api_server.validation_job import check_job, check_job_update
 from reconcile.cluster.api_server.validation_job_status import check_job_status
-from reconcile.cluster.api_server.validation_metadata import NameRule, check_metadata, check_metadata_update
+from reconcile.cluster.api_server.validation_metadata import (
+    NameRule,
+    check_finalizer_prefixes,
+    check_metadata,
+    check_metadata_update,
+)
 from reconcile.cluster.api_server.validation_objects import CREATED, UPDATED
 from reconcile.cluster.api_server.validation_pod import check_pod, check_pod_status, check_pod_update
-from reconcile.cluster.api_server.validation_workloads import check_budget, check_workload, check_workload_update
+from reconcile.cluster.api_server.validation_workloads import (
+    check_budget,
+    check_workload,
+    check_workload_status,
+    check_workload_update,
+)
 
 __all__ = ["validate_create", "validate_update"]
 
 _NAME_RULES: Mapping[str, NameRule] = {
     "Namespace": dns_label,
+    "StatefulSet": dns_label,
     "Service": dns_label_1035,
     "ClusterRole": path_segment,
     "ClusterRoleBinding": path_segment,
@@ -32,13 +43,23 @@ _NAME_RULES: Mapping[str, NameRule] = {
     "RoleBinding": path_segment,
 }
 """Kinds whose names are no DNS subdomains."""
+_UNPREFIXED_FINALIZERS = ("CustomResourceDefinition", "Event", "Lease", "PodDisruptionBudget")
+"""Kinds where any finalizer goes."""
+_METADATA_LAST = ("Event", "PodDisruptionBudget")
+"""Kinds whose metadata is looked at only if nothing else is wrong, and whose names need only fit into a path."""
 _WORKLOADS = ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet")
 
 
 def validate_create(kind: str, obj: Mapping[str, Any], *, is_namespaced: bool) -> list[Invalid]:
     """What is wrong with a new object."""
+    if kind in _METADATA_LAST:
+        return _created(kind, obj) or check_metadata(
+            obj["metadata"], is_namespaced=is_namespaced, name_rule=path_segment
+        )
     rule = _NAME_RULES.get(kind, dns_subdomain)
     problems = check_metadata(obj["metadata"], is_namespaced=is_namespaced, name_rule=rule)
+    if kind not in _UNPREFIXED_FINALIZERS:
+        problems += check_finalizer_prefixes(obj["metadata"])
     return [*problems, *_created(kind, obj)]
 
 
@@ -62,6 +83,8 @@ def _created(kind: str, obj: Mapping[str, Any]) -> list[Invalid]:
 def validate_update(kind: str, old: Mapping[str, Any], new: Mapping[str, Any], subresource: str = "") -> list[Invalid]:
     """What is wrong with a change that came through ``subresource``."""
     problems = check_metadata_update(old["metadata"], new["metadata"])
+    if kind not in _UNPREFIXED_FINALIZERS:
+        problems += check_finalizer_prefixes(new["metadata"])
     if subresource == "status":
         return [*problems, *_status_changed(kind, old, new)]
     return problems if subresource else [*problems, *_changed(kind, old, new)]
@@ -73,6 +96,8 @@ def _status_changed(kind: str, old: Mapping[str, Any], new: Mapping[str, Any]) -
             return check_job_status(old, new)
         case "Pod":
             return check_pod_status(new)
+        case "Deployment" | "ReplicaSet" | "StatefulSet":
+            return check_workload_status(new)
         case _:
             return []
 

@@ -7,6 +7,7 @@ field paths of the downward API.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from reconcile.cluster.api_server.invalid import (
@@ -22,6 +23,7 @@ from reconcile.cluster.api_server.invalid import (
 from reconcile.cluster.api_server.name_rules import (
     config_key,
     dns_label,
+    dns_subdomain,
     environment_name,
     port_name,
     port_number,
@@ -29,8 +31,9 @@ from reconcile.cluster.api_server.name_rules import (
 )
 from reconcile.cluster.api_server.quantity import quantity_value
 
-__all__ = ["check_containers", "check_init_containers"]
+__all__ = ["check_containers", "check_host_network", "check_init_containers"]
 
+_HUGE_PAGES = "hugepages-"
 _STANDARD_RESOURCES = ("cpu", "memory", "ephemeral-storage")
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
@@ -126,6 +129,20 @@ def _check_ports(ports: Sequence[Mapping[str, Any]], path: str) -> list[Invalid]
     return problems
 
 
+def check_host_network(containers: Sequence[Mapping[str, Any]], path: str) -> list[Invalid]:
+    """On the host's network a port is the host's."""
+    return [
+        invalid(
+            f"{path}[{index}].ports[{number}].hostPort",
+            port.get("hostPort") or 0,
+            "must match `containerPort` when `hostNetwork` is true",
+        )
+        for index, container in enumerate(containers)
+        for number, port in enumerate(container.get("ports") or ())
+        if (port.get("hostPort") or 0) != (port.get("containerPort") or 0)
+    ]
+
+
 def _check_host_ports(containers: Sequence[Mapping[str, Any]], path: str) -> list[Invalid]:
     problems: list[Invalid] = []
     taken: set[str] = set()
@@ -157,9 +174,9 @@ def _check_environment(container: Mapping[str, Any], path: str) -> list[Invalid]
         given = [one for one in ("configMapRef", "secretRef") if source.get(one) is not None]
         problems += [required(f"{where}.{one}.name") for one in given if not source[one].get("name")]
         if not given:
-            problems.append(invalid(where, "", "must specify one of: `configMapRef` or `secretRef`"))
+            problems.append(invalid(f"{path}.envFrom", "", "must specify one of: `configMapRef` or `secretRef`"))
         elif len(given) > 1:
-            problems.append(invalid(where, "", "may not have more than one field specified at a time"))
+            problems.append(invalid(f"{path}.envFrom", "", "may not have more than one field specified at a time"))
     return problems
 
 
@@ -169,8 +186,8 @@ def _check_source(source: Mapping[str, Any], path: str, value: str) -> list[Inva
     for one in given:
         if one in ("configMapKeyRef", "secretKeyRef"):
             reference, where = source[one], f"{path}.{one}"
-            if not reference.get("name"):
-                problems.append(required(f"{where}.name"))
+            name = reference.get("name", "")
+            problems += [invalid(f"{where}.name", name, text) for text in dns_subdomain(name)]
             key = reference.get("key", "")
             if not key:
                 problems.append(required(f"{where}.key"))
@@ -213,7 +230,7 @@ def _check_resources(resources: Mapping[str, Any], path: str) -> list[Invalid]:
     for name, amount in requests.items():
         problems += _check_amount(name, amount, f"{path}.requests[{name}]")
         limit = limits.get(name)
-        can_overcommit = "/" not in name and not name.startswith("hugepages-")
+        can_overcommit = "/" not in name and not name.startswith(_HUGE_PAGES)
         if limit is None:
             if not can_overcommit:
                 text = "Limit must be set for non overcommitable resources"
@@ -225,13 +242,18 @@ def _check_resources(resources: Mapping[str, Any], path: str) -> list[Invalid]:
         elif asked > allowed:
             text = f"must be less than or equal to {name} limit of {limit}"
             problems.append(invalid(f"{path}.requests", amount, text))
+    named = {*limits, *requests}
+    if any(name.startswith(_HUGE_PAGES) for name in named) and not named & {"cpu", "memory"}:
+        problems.append(forbidden(path, "HugePages require cpu or memory"))
     return problems
 
 
 def _check_amount(name: str, amount: str, path: str) -> list[Invalid]:
     problems = [invalid(path, name, text) for text in qualified_name(name)]
     if "/" not in name:
-        if name not in _STANDARD_RESOURCES and not name.startswith("hugepages-"):
+        if name not in _STANDARD_RESOURCES and not name.startswith(_HUGE_PAGES):
+            if not problems:
+                problems.append(invalid(path, name, "must be a standard resource type or fully qualified"))
             problems.append(invalid(path, name, "must be a standard resource for containers"))
     elif not name.startswith("kubernetes.io/") and ".kubernetes.io/" not in name and name.startswith("requests."):
         problems.append(invalid(path, name, "doesn't follow extended resource name standard"))
@@ -240,7 +262,18 @@ def _check_amount(name: str, amount: str, path: str) -> list[Invalid]:
         problems.append(invalid(path, amount, "must be greater than or equal to 0"))
     if "/" in name and "kubernetes.io/" not in name and value != int(value):
         problems.append(invalid(path, amount, "must be an integer"))
+    if name.startswith(_HUGE_PAGES):
+        size = _page_size(name)
+        if size <= 0 or value <= 0 or value % size:
+            problems.append(invalid(path, amount, f"{amount} is not positive integer multiple of {name}"))
     return problems
+
+
+def _page_size(name: str) -> Decimal:
+    try:
+        return quantity_value(name.removeprefix(_HUGE_PAGES))
+    except ValueError:
+        return Decimal(0)
 
 
 def _check_probes(container: Mapping[str, Any], path: str) -> list[Invalid]:
@@ -292,5 +325,6 @@ def _check_handler(handler: Mapping[str, Any], path: str) -> list[Invalid]:
 
 
 def _check_port_reference(port: Any, field: str) -> list[Invalid]:
-    texts = port_name(port) if isinstance(port, str) else port_number(port or 0)
-    return [invalid(field, port or 0, text) for text in texts]
+    port = 0 if port is None else port
+    texts = port_name(port) if isinstance(port, str) else port_number(port)
+    return [invalid(field, port, text) for text in texts]

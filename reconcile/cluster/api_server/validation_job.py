@@ -134,7 +134,7 @@ def check_job_spec(spec: Mapping[str, Any], path: str) -> list[Invalid]:
         problems += _check_managed_by(f"{path}.managedBy", manager)
     mode = spec.get("completionMode")
     if mode not in (None, "NonIndexed", "Indexed"):
-        problems.append(not_supported(f"{path}.completionMode", mode, ("Indexed", "NonIndexed")))
+        problems.append(not_supported(f"{path}.completionMode", mode, ("NonIndexed", "Indexed")))
     problems += _check_indexed(spec, path) if mode == "Indexed" else _check_not_indexed(spec, path)
     names = [
         one.get("name") for kind in ("containers", "initContainers") for one in spec["template"]["spec"].get(kind) or ()

@@ -19,10 +19,32 @@ from reconcile.cluster.api_server.invalid import (
 )
 from reconcile.cluster.api_server.name_rules import dns_label, label_value, qualified_name
 
-__all__ = ["NameRule", "check_annotations", "check_labels", "check_metadata", "check_metadata_update", "check_selector"]
+__all__ = [
+    "NameRule",
+    "check_annotations",
+    "check_finalizer_prefixes",
+    "check_labels",
+    "check_metadata",
+    "check_metadata_update",
+    "check_selector",
+]
 
 NameRule = Callable[[str], list[str]]
 ANNOTATIONS_BYTES_MAX = 256 * 1024
+
+
+def check_finalizer_prefixes(metadata: Mapping[str, Any]) -> list[Invalid]:
+    """Of built-in kinds: a finalizer is one of the server's, or its name says whose it is."""
+    return [
+        invalid(
+            f"metadata.finalizers[{index}]", name, "name is neither a standard finalizer name nor is it fully qualified"
+        )
+        for index, name in enumerate(metadata.get("finalizers") or ())
+        if "/" not in name and name not in _STANDARD_FINALIZERS
+    ]
+
+
+_STANDARD_FINALIZERS = ("kubernetes", "orphan", "foregroundDeletion")
 
 
 def check_metadata(metadata: Mapping[str, Any], *, is_namespaced: bool, name_rule: NameRule) -> list[Invalid]:

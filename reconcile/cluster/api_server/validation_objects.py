@@ -15,6 +15,7 @@ from reconcile.cluster.api_server.invalid import (
     too_long,
 )
 from reconcile.cluster.api_server.name_rules import config_key, path_segment, qualified_name
+from reconcile.model import json
 
 __all__ = ["CREATED", "UPDATED"]
 
@@ -104,7 +105,7 @@ def _node(obj: Mapping[str, Any]) -> list[Invalid]:
     problems: list[Invalid] = []
     seen: set[tuple[str, str]] = set()
     for index, taint in enumerate((obj.get("spec") or {}).get("taints") or ()):
-        field = f"spec.taints[{index}]"
+        field = f"metadata.taints[{index}]"  # so a real server calls it
         key, effect = taint.get("key", ""), taint.get("effect", "")
         problems += [invalid(f"{field}.key", key, text) for text in qualified_name(key)]
         if not effect:
@@ -113,7 +114,11 @@ def _node(obj: Mapping[str, Any]) -> list[Invalid]:
             problems.append(not_supported(f"{field}.effect", effect, _EFFECTS))
         if (key, effect) in seen:
             problems.append(
-                Invalid("FieldValueDuplicate", field, "Duplicate value: taints must be unique by key and effect pair")
+                Invalid(
+                    "FieldValueDuplicate",
+                    field,
+                    f"Duplicate value: {json.encode(taint).decode()}: taints must be unique by key and effect pair",
+                )
             )
         seen.add((key, effect))
     return problems
@@ -135,7 +140,7 @@ def _role(obj: Mapping[str, Any], *, is_cluster_role: bool = False) -> list[Inva
     for index, rule in enumerate(obj.get("rules") or ()):
         field = f"rules[{index}]"
         if not rule.get("verbs"):
-            problems.append(required(f"{field}.verbs", "verbs must contain at least one value"))
+            problems.append(required(f"{field}.verbs"))
         if rule.get("nonResourceURLs"):
             if not is_cluster_role:
                 text = "namespaced rules cannot apply to non-resource URLs"
@@ -215,10 +220,63 @@ def _namespace(obj: Mapping[str, Any]) -> list[Invalid]:
     ]
 
 
+EVENT_ACTION_LENGTH_MAX = 128
+EVENT_REASON_LENGTH_MAX = 128
+EVENT_INSTANCE_LENGTH_MAX = 128
+EVENT_NOTE_LENGTH_MAX = 1024
+
+
+def _event(obj: Mapping[str, Any]) -> list[Invalid]:
+    """An Event of the newer kind (``eventTime``) says who reports it; an older one lives in its object's namespace."""
+    is_strict = str(obj.get("apiVersion", "")).startswith("events.k8s.io/")
+    about = obj.get("regarding" if is_strict else "involvedObject") or {}
+    namespace, own = about.get("namespace", ""), obj["metadata"].get("namespace", "")
+    problems: list[Invalid] = []
+    if obj.get("eventTime") is None:
+        is_alike = namespace == own or (not namespace and own == "default")
+    else:
+        is_alike = bool(namespace) or own in ("default", "kube-system")
+        problems += _reported(obj, is_strict=is_strict)
+    if not is_alike:
+        problems.append(invalid("involvedObject.namespace", namespace, "does not match event.namespace"))
+    return [*problems, *_strict_event(obj)] if is_strict else problems
+
+
+def _reported(obj: Mapping[str, Any], *, is_strict: bool) -> list[Invalid]:
+    field = "reportingController" if is_strict else "reportingComponent"
+    reporter = obj.get(field, "")
+    problems = [] if reporter else [required(field)]
+    problems += [invalid(field, reporter, text) for text in qualified_name(reporter)]
+    for name, length_max in (
+        ("reportingInstance", EVENT_INSTANCE_LENGTH_MAX),
+        ("action", EVENT_ACTION_LENGTH_MAX),
+        ("reason", EVENT_REASON_LENGTH_MAX),
+    ):
+        if not obj.get(name):
+            problems.append(required(name))
+        elif len(obj[name]) > length_max:
+            problems.append(invalid(name, "", f"can have at most {length_max} characters"))
+    if len(obj.get("note" if is_strict else "message", "")) > EVENT_NOTE_LENGTH_MAX:
+        problems.append(invalid("message", "", f"can have at most {EVENT_NOTE_LENGTH_MAX} characters"))
+    return problems
+
+
+def _strict_event(obj: Mapping[str, Any]) -> list[Invalid]:
+    problems = [] if obj.get("eventTime") is not None else [required("eventTime")]
+    if obj.get("type") not in ("Normal", "Warning"):
+        problems.append(invalid("type", "", f"has invalid value: {obj.get('type', '')}"))
+    for name in ("deprecatedFirstTimestamp", "deprecatedLastTimestamp", "deprecatedCount", "deprecatedSource"):
+        if obj.get(name):
+            shown = name.removeprefix("deprecated")
+            problems.append(invalid(shown[0].lower() + shown[1:], "", "needs to be unset"))
+    return problems
+
+
 CREATED: Mapping[str, Check] = {
     "ClusterRole": _cluster_role,
     "ClusterRoleBinding": _cluster_role_binding,
     "ConfigMap": _config_map,
+    "Event": _event,
     "Lease": _lease,
     "Namespace": _namespace,
     "Node": _node,

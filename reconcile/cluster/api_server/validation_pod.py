@@ -19,7 +19,11 @@ from reconcile.cluster.api_server.invalid import (
     required,
 )
 from reconcile.cluster.api_server.name_rules import dns_label, dns_subdomain, label_value, qualified_name
-from reconcile.cluster.api_server.validation_container import check_containers, check_init_containers
+from reconcile.cluster.api_server.validation_container import (
+    check_containers,
+    check_host_network,
+    check_init_containers,
+)
 from reconcile.cluster.api_server.validation_metadata import check_annotations, check_labels
 
 __all__ = ["check_pod", "check_pod_status", "check_pod_template", "check_pod_update"]
@@ -61,8 +65,16 @@ def check_pod_template(template: Mapping[str, Any], path: str) -> list[Invalid]:
 
 
 def _check_pod_only(spec: Mapping[str, Any]) -> list[Invalid]:
-    grace = spec.get("terminationGracePeriodSeconds")
-    return at_least_zero("spec.terminationGracePeriodSeconds", grace)
+    problems = at_least_zero("spec.terminationGracePeriodSeconds", spec.get("terminationGracePeriodSeconds"))
+    if spec.get("serviceAccountName"):
+        return problems
+    text = "must not be specified when serviceAccountName is not set"
+    for index, volume in enumerate(spec.get("volumes") or ()):
+        for number, source in enumerate((volume.get("projected") or {}).get("sources") or ()):
+            if source.get("serviceAccountToken") is not None:
+                field = f"spec.volumes[{index}].projected.sources[{number}].serviceAccountToken"
+                problems.append(forbidden(field, text))
+    return problems
 
 
 def _check_spec(spec: Mapping[str, Any], path: str) -> list[Invalid]:
@@ -70,11 +82,21 @@ def _check_spec(spec: Mapping[str, Any], path: str) -> list[Invalid]:
     containers = spec.get("containers") or ()
     problems += check_containers(containers, f"{path}.containers", volumes)
     problems += check_init_containers(spec.get("initContainers") or (), f"{path}.initContainers", volumes, containers)
+    if spec.get("hostNetwork"):
+        for kind in ("containers", "initContainers"):
+            problems += check_host_network(spec.get(kind) or (), f"{path}.{kind}")
     restart, dns = spec.get("restartPolicy", ""), spec.get("dnsPolicy", "")
     if restart not in _RESTART_POLICIES:
         problems.append(not_supported(f"{path}.restartPolicy", restart, _RESTART_POLICIES))
     if dns not in _DNS_POLICIES:
         problems.append(not_supported(f"{path}.dnsPolicy", dns, _DNS_POLICIES))
+    if dns == "None":
+        servers = (spec.get("dnsConfig") or {}).get("nameservers")
+        if spec.get("dnsConfig") is None:
+            problems.append(required(f"{path}.dnsConfig", "must provide `dnsConfig` when `dnsPolicy` is None"))
+        elif not servers:
+            text = "must provide at least one DNS nameserver when `dnsPolicy` is None"
+            problems.append(required(f"{path}.dnsConfig.nameservers", text))
     problems += check_labels(f"{path}.nodeSelector", spec.get("nodeSelector"))
     problems += _check_gates(spec.get("schedulingGates") or (), f"{path}.schedulingGates")
     for name, rule in _NAMES:
@@ -110,7 +132,9 @@ def _check_volumes(volumes: Sequence[Mapping[str, Any]], path: str) -> tuple[set
         where, name = f"{path}[{index}]", volume.get("name", "")
         found = [
             forbidden(f"{where}.{one}", "may not specify more than 1 volume type")
-            for one in [one for one, value in volume.items() if one != "name" and value is not None][1:]
+            for one in sorted((one for one, value in volume.items() if one != "name" and value is not None), key=_rank)[
+                1:
+            ]
         ]
         if (source := volume.get("persistentVolumeClaim")) is not None and not source.get("claimName"):
             found.append(required(f"{where}.persistentVolumeClaim.claimName"))
@@ -130,6 +154,14 @@ def _check_volumes(volumes: Sequence[Mapping[str, Any]], path: str) -> tuple[set
             names.add(name)
         problems += found
     return names, problems
+
+
+def _rank(source: str) -> tuple[bool, str]:
+    """The order in which a real server looks for a volume's source."""
+    return source not in _FIRST_SOURCES, str(_FIRST_SOURCES.index(source)) if source in _FIRST_SOURCES else source
+
+
+_FIRST_SOURCES = ("emptyDir", "hostPath")
 
 
 def _check_gates(gates: Sequence[Mapping[str, Any]], path: str) -> list[Invalid]:
@@ -277,5 +309,5 @@ def check_pod_status(new: Mapping[str, Any]) -> list[Invalid]:
         problems += [invalid("status.nominatedNodeName", nominated, text) for text in dns_subdomain(nominated)]
     for index, condition in enumerate(status.get("conditions") or ()):
         kind = condition.get("type", "")
-        problems += [invalid(f"status.conditions[{index}].type", kind, text) for text in qualified_name(kind)]
+        problems += [invalid(f"status.conditions[{index}].Type", kind, text) for text in qualified_name(kind)]
     return problems

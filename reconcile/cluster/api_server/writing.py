@@ -56,11 +56,12 @@ def created(backend: Backend, call: Call, obj: dict[str, Any], *, operation: Ope
     if operation == "Update":
         obj = semantics.tracked(call, None, obj, "Update", "")
     admit_creation(backend, call, obj)
-    if prepare_create(resource, obj):
-        obj = semantics.with_defaults(resource, obj)
+    has_more_defaults = prepare_create(resource, obj)
     causes = semantics.creation_causes(resource, obj)
     if causes:
         raise failure.invalid(resource.group, resource.kind, name or "", causes)
+    if has_more_defaults:
+        obj = semantics.with_defaults(resource, obj)
     key = resource.key(namespace, obj["metadata"]["name"])
     if call.table.get(key) is not None:
         raise failure.already_exists(resource.group, resource.plural, obj["metadata"]["name"])
