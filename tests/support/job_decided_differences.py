@@ -6,11 +6,16 @@ fails if one is not met any more: then it must go.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import attrs
 from job_differential import Finding
+from job_history import INDEX
+
+from reconcile_job.plan.indexes import Indexes
+from reconcile_job.plan.options import FINALIZER_RESERVED
 
 Json = dict[str, Any]
 
@@ -23,11 +28,13 @@ class Decided:
         name: what is different.
         reason: why.
         accepts: whether a finding is this difference.
+        is_by_chance: whether it depends on more than the trace, so that a run may go without it.
     """
 
     name: str
     reason: str
     accepts: Callable[[Finding], bool] = attrs.field(repr=False)
+    is_by_chance: bool = False
 
 
 def _status(side: Json) -> Json:
@@ -52,12 +59,58 @@ def _is_of_a_suspended_decided_job(finding: Finding) -> bool:
     )
 
 
+def _is_a_choice_among_equals(finding: Finding) -> bool:
+    """Without their indexes the Pods are alike: of those that rank alike, others were deleted."""
+    theirs, ours = finding.theirs, finding.ours
+    return (
+        finding.difference.path.startswith("pods[")
+        and theirs["job"] == ours["job"]
+        and sorted(map(_without_index, theirs["pods"])) == sorted(map(_without_index, ours["pods"]))
+    )
+
+
+def _is_of_an_index_that_would_be_both(finding: Finding) -> bool:
+    """A Pod ended well whose index has failed for good: it keeps the finalizer there, because the status is refused."""
+    return (
+        finding.difference.path.endswith(".metadata.finalizers")
+        and FINALIZER_RESERVED in (finding.difference.theirs or ())
+        and finding.theirs["job"] == finding.ours["job"]
+        and any(_has_succeeded_though_failed(finding.theirs, pod) for pod in finding.theirs["pods"])
+    )
+
+
+def _has_succeeded_though_failed(side: Json, pod: Json) -> bool:
+    spec, failed = side["job"]["spec"], _status(side).get("failedIndexes")
+    index = (pod["metadata"].get("annotations") or {}).get(INDEX)
+    is_stuck = pod["status"].get("phase") == "Succeeded" and FINALIZER_RESERVED in pod["metadata"].get("finalizers", ())
+    return bool(failed) and is_stuck and index is not None and int(index) in Indexes.parse(failed, spec["completions"])
+
+
+def _without_index(pod: Json) -> str:
+    meta = pod["metadata"]
+    meta = {**meta, **{name: {**meta.get(name, {}), INDEX: None} for name in ("labels", "annotations")}}
+    return json.dumps({**pod, "metadata": meta, "spec": {**pod["spec"], "hostname": None}}, sort_keys=True)
+
+
 DECIDED = (
     Decided(
         "a suspended Job that is decided by Pods that had ended is finished",
         "A finished Job must have a start time, or the API server refuses the status (kubernetes/kubernetes#132144). For a "
         "suspended Job kube-controller-manager sends none, again and again; ours gives it one when it is decided.",
         _is_of_a_suspended_decided_job,
+    ),
+    Decided(
+        "an index that has failed does not succeed as well",
+        "The API server refuses a status in which an index is completed and failed. kube-controller-manager writes it again "
+        "and again, and counts no other Pod meanwhile; ours leaves the index failed.",
+        _is_of_an_index_that_would_be_both,
+    ),
+    Decided(
+        "which of several Pods that rank alike is deleted when there are too many",
+        "The youngest goes first, by whole seconds: Pods that were made together may differ by one or not. Of those that "
+        "do not the built-in controller takes any.",
+        _is_a_choice_among_equals,
+        is_by_chance=True,
     ),
 )
 

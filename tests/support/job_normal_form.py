@@ -40,10 +40,10 @@ class Words:
             self._names.setdefault(meta["name"], "POD")
 
     def text(self, text: str) -> str:
-        """The text without uids and generated names. Of a refused object no more than the uid was ever told."""
+        """The text without uids, times and generated names. Of a refused object the uid was never seen elsewhere."""
         for name in (name for name in self._names if name in text):
             text = text.replace(name, self._names[name])
-        return UID.sub("UID", text)
+        return TIME.sub("TIME", UID.sub("UID", text))
 
     def normal(self, obj: Json) -> Json:
         """The object without what is peculiar to this server."""

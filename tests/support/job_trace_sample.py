@@ -7,6 +7,7 @@ from job_traces import (
     CreateAgain,
     Delete,
     DeleteJob,
+    DeleteNamespace,
     Disown,
     Edit,
     EditStatus,
@@ -201,6 +202,17 @@ SAMPLE = (
         "somebody else writes the status",
     ),
     Trace({"completions": 2}, ((End((0,), "Failed", is_fresh=True),), (Wait(11.0),), SUCCEED), "backoff"),
+    Trace(
+        {**PER_INDEX, "backoffLimitPerIndex": 0},
+        ((End((0,), "Failed"),), (Stray("Succeeded", 0),), (End((1,), "Succeeded"),), (Stray("Failed", 1),), SUCCEED),
+        "a stray Pod of an index that is decided",
+    ),
+    Trace(
+        {**PER_INDEX, "backoffLimitPerIndex": 0, "podReplacementPolicy": "Failed"},
+        (RUN, (Edit({"suspend": True}),), FAIL),
+        "decided while suspended",
+    ),
+    Trace({"completions": 2}, ((DeleteNamespace(),), SUCCEED), "the namespace goes"),
     Trace({**INDEXED, "completions": None}, (), "refused: no completions"),
     Trace({"maxFailedIndexes": 1}, (), "refused: not indexed"),
 )
