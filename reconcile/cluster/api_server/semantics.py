@@ -12,6 +12,7 @@ from reconcile.cluster.api_server.backend import Call
 from reconcile.cluster.api_server.decoding import Decoded, WrongTypeError, decode
 from reconcile.cluster.api_server.defaulting import default
 from reconcile.cluster.api_server.failure import Failure, bad_request
+from reconcile.cluster.api_server.first_owner import FirstOwners
 from reconcile.cluster.api_server.patching import PatchError, json_patch, merge_patch
 from reconcile.cluster.api_server.registry import ResourceType
 from reconcile.cluster.api_server.schema import SCHEMA, StructType
@@ -102,9 +103,33 @@ def tracked(
     call: Call, live: dict[str, Any] | None, new: dict[str, Any], operation: str, subresource: str
 ) -> dict[str, Any]:
     """``new`` with the note of who wrote which fields (``metadata.managedFields``)."""
-    resource, struct = call.resource, type_of(call.resource)
+    struct = type_of(call.resource)
     if struct is None:
         return new
+    if live is None and operation == "Update":
+        return _first_owners.of(
+            struct,
+            call.request.field_manager,
+            new,
+            call.now,
+            lambda: _tracked(call, struct, None, new, operation=operation, subresource=subresource),
+        )
+    return _tracked(call, struct, live, new, operation=operation, subresource=subresource)
+
+
+_first_owners = FirstOwners()
+
+
+def _tracked(
+    call: Call,
+    struct: StructType,
+    live: dict[str, Any] | None,
+    new: dict[str, Any],
+    *,
+    operation: str,
+    subresource: str,
+) -> dict[str, Any]:
+    resource = call.resource
     return track_update(
         struct,
         live,
