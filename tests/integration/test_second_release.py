@@ -90,7 +90,11 @@ async def test_a_job_runs_to_completion(second_release: ControlPlane, tmp_path: 
         await where.create(job_manifest("work", completions=3, parallelism=2, completionMode=mode))
         await eventually(functools.partial(complete, where))
         assert (await where.status("work"))["succeeded"] == 3
-        assert not [pod for pod in await where.list(POD) if pod.finalizers]
+
+        async def pods_are_let_go() -> bool:  # after the status that ends the Job
+            return not any(pod.finalizers for pod in await where.list(POD))
+
+        await eventually(pods_are_let_go)
         assert await process.stop() == 0
 
 
