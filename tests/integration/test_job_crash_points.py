@@ -117,9 +117,10 @@ async def check(control_plane: ControlPlane, trace: str, choose: Callable[[list[
                 group.create_task(one(fault))
         print(f"{trace}: {len(faults) - len(problems)} of {len(faults)} faults changed nothing")
         assert problems == {}
-        # Two batches of counts may fall together where a run is quicker than the reference: then its last write is
-        # missing. More than that would be a fault that was never tried.
-        assert all(fault.number >= len(writes) - 2 for fault in missed), missed
+        # Two batches of counts may fall together where a run is quicker than the reference, and on a busy machine the
+        # first status is written before there are Pods: then its last writes are missing. More than that would be a
+        # fault that was never tried.
+        assert all(fault.number >= len(writes) - 3 for fault in missed), missed
 
 
 @pytest.mark.asyncio

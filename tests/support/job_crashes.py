@@ -173,7 +173,8 @@ class JobRun(WatchedJob):
         await self.patch(POD, name, {"status": {"phase": "Running"}}, "status")
 
     async def finish(self) -> History:
-        """The controller becomes quiet; yet another one finds nothing to do; then the whole history."""
+        """The Pods are let go, the controller becomes quiet, yet another one finds nothing to do: the whole history."""
+        await self.stripped()
         if self.fault is not None and self.has_struck:
             await self.until(self._is_quiet, "quiet")
         await self.restart()
