@@ -102,7 +102,7 @@ DECIDED = (
     Decided(
         "an index that has failed does not succeed as well",
         "The API server refuses a status in which an index is completed and failed. kube-controller-manager writes it again "
-        "and again, and counts no other Pod meanwhile; ours leaves the index failed.",
+        "and again; ours leaves the index failed.",
         _is_of_an_index_that_would_be_both,
     ),
     Decided(
