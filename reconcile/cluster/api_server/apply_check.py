@@ -9,6 +9,7 @@ from reconcile.cluster.api_server.go_text import go_text
 from reconcile.cluster.api_server.patching import PatchError
 from reconcile.cluster.api_server.schema import Anything, ListType, MapType, Scalar, StructType, Type
 from reconcile.cluster.api_server.typed_value import item_element
+from reconcile.model import json
 
 __all__ = ["check_applied"]
 
@@ -33,11 +34,13 @@ def _check(kind: Type, value: Any, path: str, problems: list[str]) -> None:
             if not isinstance(value, dict):
                 problems.append(f"{path}: expected map, got {_text(value)}")
                 return
+            unknown = next((name for name in value if _member(kind, name) is None), None)
+            if unknown is not None:  # hides what is wrong with its siblings, as on a real server
+                problems.append(f"{path}.{unknown}: field not declared in schema")
+                return
             for name, item in value.items():
                 inner = _member(kind, name)
-                if inner is None:
-                    problems.append(f"{path}.{name}: field not declared in schema")
-                else:
+                if inner is not None:
                     _check(inner, item, f"{path}.{name}", problems)
         case ListType():
             _check_list(kind, value, path, problems)
@@ -95,8 +98,22 @@ def _check_scalar(kind: Scalar, value: Any, path: str, problems: list[str]) -> N
     name, types = _EXPECTED.get(kind.name, ("scalar", (str, int, float, bool)))
     is_bool_for_number = isinstance(value, bool) and bool not in types
     if not isinstance(value, types) or is_bool_for_number:
-        problems.append(f"{path}: expected {name}, got {_text(value)}")
+        problems.append(f"{path}: expected {name}, got {_shown(name, value)}")
+
+
+def _shown(expected: str, value: Any) -> str:
+    """The value, in one of the three forms of a real server."""
+    match expected:
+        case "string":
+            text = json.encode(value).decode() if isinstance(value, str) else go_text(value)
+            return f"&value.valueUnstructured{{Value:{text}}}"
+        case "boolean":
+            return _text(value)
+        case _:
+            return {str: "string", bool: "bool", list: "[]interface {}", dict: "map[string]interface {}"}.get(
+                value.__class__, "float64"
+            )
 
 
 def _text(value: Any) -> str:
-    return f'&value.valueUnstructured{{Value:"{value}"}}' if isinstance(value, str) else go_text(value)
+    return f"&{{{go_text(value)}}}"

@@ -40,7 +40,7 @@ def _struct(struct: StructType, value: dict[str, Any]) -> dict[str, Any]:
     for name, field in struct.fields.items():
         item = filled.get(name)
         if item is None:
-            if field.default not in _UNSET:
+            if field.default not in _UNSET or (field.default == "" and field.presence == "kept"):
                 filled[name] = field.default
         elif _has_defaults(field.type, ()):
             filled[name] = _value(field.type, item)
@@ -86,7 +86,7 @@ def _has_defaults(kind: Type, above: tuple[Type, ...]) -> bool:
 
 
 def _field_has_defaults(field: Field, above: tuple[Type, ...]) -> bool:
-    return field.default not in _UNSET or _has_defaults(field.type, above)
+    return field.default is not None or _has_defaults(field.type, above)
 
 
 # ── rules that look at more than one field ────────────────────────────────────────────────────────────────────────

@@ -13,7 +13,9 @@ from typing import Any
 import attrs
 import msgspec
 
+from reconcile.cluster.api_server.schema import StructType
 from reconcile.cluster.api_server.selectable_fields import SELECTABLE, FieldsOf
+from reconcile.cluster.api_server.structural import custom_type
 from reconcile.model import json
 from reconcile.model.resource import Kind
 
@@ -86,6 +88,7 @@ class ResourceType:
         custom_columns: of a custom resource: the JSON paths of its columns after the name.
         is_custom: declared by a CustomResourceDefinition.
         schema: of a custom resource: its structural schema.
+        custom_type: of a custom resource: the type that the schema makes.
         scale_paths: of a custom resource: where its replicas are.
     """
 
@@ -111,6 +114,7 @@ class ResourceType:
     storage_name: str = attrs.field(init=False)
     api_version: str = attrs.field(init=False)
     gvk: Kind = attrs.field(init=False)
+    custom_type: StructType | None = attrs.field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         name = f"{self.plural}.{self.group}" if self.group else self.plural
@@ -118,6 +122,8 @@ class ResourceType:
         object.__setattr__(self, "storage_name", _STORED_AS.get(name, name))
         object.__setattr__(self, "api_version", f"{self.group}/{self.version}" if self.group else self.version)
         object.__setattr__(self, "gvk", Kind(self.group, self.version, self.kind))
+        own = custom_type(self.kind, self.schema) if self.is_custom else None
+        object.__setattr__(self, "custom_type", own)
         object.__setattr__(self, "list_kind", self.list_kind or f"{self.kind}List")
 
     @property

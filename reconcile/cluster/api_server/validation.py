@@ -13,6 +13,7 @@ from typing import Any
 
 from reconcile.cluster.api_server.invalid import Invalid
 from reconcile.cluster.api_server.name_rules import dns_label, dns_label_1035, dns_subdomain, path_segment
+from reconcile.cluster.api_server.structural_check import check_custom
 from reconcile.cluster.api_server.validation_cron_job import check_cron_job
 from reconcile.cluster.api_server.validation_job import check_job, check_job_update
 from reconcile.cluster.api_server.validation_job_status import check_job_status
@@ -31,7 +32,7 @@ from reconcile.cluster.api_server.validation_workloads import (
     check_workload_update,
 )
 
-__all__ = ["validate_create", "validate_update"]
+__all__ = ["validate_create", "validate_custom_create", "validate_custom_update", "validate_update"]
 
 _NAME_RULES: Mapping[str, NameRule] = {
     "Namespace": dns_label,
@@ -88,6 +89,22 @@ def validate_update(kind: str, old: Mapping[str, Any], new: Mapping[str, Any], s
     if subresource == "status":
         return [*problems, *_status_changed(kind, old, new)]
     return problems if subresource else [*problems, *_changed(kind, old, new)]
+
+
+def validate_custom_create(
+    schema: Mapping[str, Any] | None, obj: Mapping[str, Any], *, is_namespaced: bool
+) -> list[Invalid]:
+    """What is wrong with a new custom resource; without a schema only its metadata is looked at."""
+    problems = check_metadata(obj["metadata"], is_namespaced=is_namespaced, name_rule=dns_subdomain)
+    return [*problems, *(check_custom(schema, obj) if schema is not None else ())]
+
+
+def validate_custom_update(
+    schema: Mapping[str, Any] | None, old: Mapping[str, Any], new: Mapping[str, Any]
+) -> list[Invalid]:
+    """What is wrong with a change of a custom resource, whatever it came through."""
+    problems = check_metadata_update(old["metadata"], new["metadata"])
+    return [*problems, *(check_custom(schema, new) if schema is not None else ())]
 
 
 def _status_changed(kind: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Invalid]:

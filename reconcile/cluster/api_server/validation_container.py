@@ -134,12 +134,12 @@ def check_host_network(containers: Sequence[Mapping[str, Any]], path: str) -> li
     return [
         invalid(
             f"{path}[{index}].ports[{number}].hostPort",
-            port.get("hostPort") or 0,
+            port["hostPort"],
             "must match `containerPort` when `hostNetwork` is true",
         )
         for index, container in enumerate(containers)
         for number, port in enumerate(container.get("ports") or ())
-        if (port.get("hostPort") or 0) != (port.get("containerPort") or 0)
+        if port.get("hostPort") and port["hostPort"] != port.get("containerPort")
     ]
 
 
