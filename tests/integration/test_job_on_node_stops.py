@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from job_history import Json, is_true, moments, phase, status_of
+from job_history import Json, is_true, moments, phase, status_of, uncounted
 from job_node import FOR_EVER, STUBBORN, JobCluster, NodeJob, at_once
 from pods import JOB, POD
 
@@ -132,6 +132,11 @@ async def test_a_deleted_pod_is_replaced_when_the_policy_says(jobs_on_nodes: Job
         await job.reaches(terminating=0, failed=1)
         await job.completes(failed=1, succeeded=1)
         assert len(job.own()) == 2
+        for moment in moments(job.history()):
+            running = {pod["metadata"]["uid"] for pod in moment.pods.values() if phase(pod) == "Running"}
+            if old["metadata"]["uid"] in running:
+                status = status_of(moment.job)
+                assert (status.get("failed"), uncounted(status, "failed"), len(moment.pods)) == (None, [], 1)
         await job.is_sound()
 
     async def it_succeeds_after_all() -> None:
