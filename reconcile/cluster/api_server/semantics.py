@@ -17,7 +17,13 @@ from reconcile.cluster.api_server.patching import PatchError, json_patch, merge_
 from reconcile.cluster.api_server.registry import ResourceType
 from reconcile.cluster.api_server.schema import SCHEMA, StructType
 from reconcile.cluster.api_server.strategic_merge import strategic_merge_patch
-from reconcile.cluster.api_server.validation import validate_create, validate_update
+from reconcile.cluster.api_server.structural import read_custom
+from reconcile.cluster.api_server.validation import (
+    validate_create,
+    validate_custom_create,
+    validate_custom_update,
+    validate_update,
+)
 from reconcile.model.resource import Kind
 
 UNKNOWN_FIELDS_SHOWN_MAX = 100
@@ -26,6 +32,8 @@ UNKNOWN_FIELDS_SHOWN_MAX = 100
 
 def type_of(resource: ResourceType) -> StructType | None:
     """The type of a resource's objects; None where it is not known."""
+    if resource.is_custom:
+        return resource.custom_type
     return SCHEMA.type_for(resource.group, resource.version, resource.kind)
 
 
@@ -38,7 +46,7 @@ def read(resource: ResourceType, obj: dict[str, Any], *, validation: str, warnin
     if struct is None:
         return obj
     try:
-        decoded: Decoded = decode(struct, obj)
+        decoded: Decoded = read_custom(resource.schema, obj) if resource.is_custom else decode(struct, obj)
     except WrongTypeError as error:
         raise bad_request(
             f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {error}'
@@ -88,7 +96,10 @@ def with_defaults(resource: ResourceType, obj: dict[str, Any]) -> dict[str, Any]
 
 def creation_causes(resource: ResourceType, obj: dict[str, Any]) -> list[dict[str, str]]:
     """What is wrong with a new object."""
-    found = validate_create(resource.kind, obj, is_namespaced=resource.namespaced)
+    if resource.is_custom:
+        found = validate_custom_create(resource.schema, obj, is_namespaced=resource.namespaced)
+    else:
+        found = validate_create(resource.kind, obj, is_namespaced=resource.namespaced)
     return [one.cause() for one in found]
 
 
@@ -96,7 +107,11 @@ def update_causes(
     resource: ResourceType, old: dict[str, Any], new: dict[str, Any], subresource: str
 ) -> list[dict[str, str]]:
     """What is wrong with a change."""
-    return [one.cause() for one in validate_update(resource.kind, old, new, subresource)]
+    if resource.is_custom:
+        found = validate_custom_update(resource.schema, old, new)
+    else:
+        found = validate_update(resource.kind, old, new, subresource)
+    return [one.cause() for one in found]
 
 
 def tracked(
