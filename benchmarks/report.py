@@ -102,6 +102,44 @@ def _cell(value: float, ours: float, form: str, *, ratio: bool) -> str:
     return f"{text} · {times:.1f} ×" if times < 10 else f"{text} · {times:.0f} ×"
 
 
+JOB_FIGURES = (
+    ("pods_per_second", "pods/s", "{:.0f}"),
+    ("requests", "requests", "{:.0f}"),
+    ("cpu_seconds", "CPU", "{:.2f} s"),
+    ("server_cpu_seconds", "API server's CPU", "{:.1f} s"),
+    ("peak_mb", "peak memory", "{:.0f} MB"),
+    ("complete_p50_seconds", "to Complete, p50", "{:.2f} s"),
+    ("complete_p99_seconds", "p99", "{:.2f} s"),
+    ("tail_p50_seconds", "last Pod → Complete, p50", "{:.2f} s"),
+)
+
+
+def job_table(result: Mapping[str, Any]) -> str:
+    """The table of ``results/job.json`` in Markdown: ours / the built-in one's, and the ratio with its spread.
+
+    The ratio is of the medians; the spread is that of the ratios round by round.
+    """
+    rows = [
+        f"| Jobs x Pods | {' | '.join(title for _, title, _ in JOB_FIGURES)} |",
+        f"|---|{'--:|' * len(JOB_FIGURES)}",
+    ]
+    for shape in result["shapes"]:
+        ours, theirs = shape["subjects"]
+        cells = []
+        for figure, _, form in JOB_FIGURES:
+            mine, other = ours["median"][figure], theirs["median"][figure]
+            pairs = zip(ours["rounds"], theirs["rounds"], strict=True)
+            ratios = sorted(_ratio(one[figure], two[figure]) for one, two in pairs)
+            spread = f" ({ratios[0]:.2f}-{ratios[-1]:.2f})" if len(ratios) > 1 else ""
+            cells.append(f"{form.format(mine)} / {form.format(other)} = {_ratio(mine, other):.2f}{spread}")
+        rows.append(f"| {shape['shape']} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _ratio(value: float, other: float) -> float:
+    return value / other if other else float("nan")
+
+
 BEGIN, END = "<!-- figures: python benchmarks/report.py -->\n", "<!-- end of figures -->\n"
 
 
