@@ -48,6 +48,11 @@ class Lanes:
     def __repr__(self) -> str:
         return f"<Lanes {self._free} free, {len(self._waiting)} waiting>"
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether whoever comes now must wait."""
+        return not self._free
+
     @asynccontextmanager
     async def lane(self, urgency: Urgency, age: str) -> AsyncIterator[None]:
         """Wait for a lane and hold it."""

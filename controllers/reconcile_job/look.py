@@ -28,6 +28,7 @@ from reconcile import (
 from reconcile_job import metrics
 from reconcile_job.lanes import Failure, Lanes, Urgency
 from reconcile_job.orphans import adopt
+from reconcile_job.plan.batch import report_hold_seconds
 from reconcile_job.plan.claims import Claim, claim, release, selector_of, tracking, unowned_value, untracking
 from reconcile_job.plan.manage import Deletion
 from reconcile_job.plan.options import Options
@@ -54,6 +55,7 @@ class Remembered:
         memory: the plan's.
         released: uids of Pods whose finalizers are away.
         looked, pods: when the last look ended, and how many Pods it saw.
+        report_wanted: since when a status that counts nothing is held.
     """
 
     uid: str
@@ -62,6 +64,7 @@ class Remembered:
     released: set[str] = attrs.field(factory=set)
     looked: datetime | None = None
     pods: int = 0
+    report_wanted: datetime | None = None
 
 
 @attrs.define
@@ -93,7 +96,8 @@ class Look:
         self.action = metrics.action_of(plan)
         done = await self._change_pods(plan)
         accounting = plan.account(done, self.context.now())
-        if accounting.hold_seconds <= 0:
+        hold_seconds = accounting.hold_seconds or self._report_hold_seconds(accounting)
+        if hold_seconds <= 0:
             try:
                 await self._count(accounting)
             except NotFoundError:
@@ -101,7 +105,7 @@ class Look:
                 return None
         if self.failures:
             raise self.failures[0]
-        return self._look_again(plan, accounting)
+        return self._look_again(plan, hold_seconds)
 
     def _views(self) -> list[PodView]:
         """The Pods as the plan shall see them: without the finalizers that are away already."""
@@ -110,10 +114,18 @@ class Look:
         views = [pod.decode(PodView) for pod in self.pods.values()]
         return [view.without_finalizer(finalizer) if view.uid in released else view for view in views]
 
-    def _look_again(self, plan: Plan, accounting: Accounting) -> Result | None:
+    def _report_hold_seconds(self, accounting: Accounting) -> float:
+        now = self.context.now()
+        if not accounting.is_report or not self.lanes.is_busy or accounting.status == self.view.status:
+            return 0.0
+        hold_seconds = report_hold_seconds(self.remembered.report_wanted, now)
+        self.remembered.report_wanted = self.remembered.report_wanted or now
+        return hold_seconds
+
+    def _look_again(self, plan: Plan, hold_seconds: float) -> Result | None:
         waits = [
             plan.look_again_seconds,
-            accounting.hold_seconds or None,
+            hold_seconds or None,
             CONFLICT_SECONDS if self.conflicts else None,
         ]
         known = [wait for wait in waits if wait is not None]
@@ -288,6 +300,7 @@ class Look:
         body["status"] = render(status, body.get("status"))
         async with self.lanes.lane(Urgency.COUNT, self._age):
             self.job = await self.context.update(body, subresource="status")
+        self.remembered.report_wanted = None
         metrics.report_written(self.context, self.view, before, status)
         return True
 

@@ -4,6 +4,9 @@ Each finished Pod costs two status writes and a patch if it is counted alone. So
 ``BATCH_SECONDS_MAX`` for company while more of the Job is under way; it does not wait when nothing is (nobody would
 come), when enough have come, or when nothing was written for that long anyway. An idle Job is thus served at once.
 
+A status that counts nothing waits as long, though only while all lanes are busy with other writes: often there is
+something to count by then, and a Job of one short Pod costs one status write instead of two.
+
 And how often a big Job is looked at: a look costs a few microseconds a Pod, and each Pod's events ask for one.
 """
 
@@ -27,6 +30,17 @@ def hold_seconds(written: datetime | None, now: datetime, *, under_way: int, wai
         return 0.0
     elapsed = (now - written).total_seconds()
     # A wall clock that was set back must not hold a status for longer than the bound.
+    return BATCH_SECONDS_MAX - elapsed if 0 <= elapsed < BATCH_SECONDS_MAX else 0.0
+
+
+def report_hold_seconds(wanted: datetime | None, now: datetime) -> float:
+    """How long to hold a status that counts nothing (a start, Pods that are active or ready) while all lanes are busy.
+
+    Args:
+        wanted: since when such a status is wanted, or None for now.
+        now: the wall clock.
+    """
+    elapsed = 0.0 if wanted is None else (now - wanted).total_seconds()
     return BATCH_SECONDS_MAX - elapsed if 0 <= elapsed < BATCH_SECONDS_MAX else 0.0
 
 

@@ -93,6 +93,7 @@ class Accounting:
         events: to send before the write.
         memory: to remember once it is written.
         hold_seconds: where above 0, write nothing now and look again after so long.
+        is_report: it counts and decides nothing; it says what is active or ready, and since when.
     """
 
     status: JobStatus
@@ -101,6 +102,7 @@ class Accounting:
     events: tuple[Event, ...]
     memory: Memory
     hold_seconds: float
+    is_report: bool
     tally: Tally
     interim: Condition | None
     is_full: bool
@@ -212,11 +214,32 @@ class Plan:
             events=tuple(events),
             memory=Memory(self.backoff, now),
             hold_seconds=self._hold_seconds(status, counted, interim, now),
+            is_report=self._is_report(status, counted, interim),
             tally=tally_,
             interim=interim,
             is_full=counted.is_full,
             completions=job.spec.completions,
             completed_at=completed_at if status.start_time is None else max(completed_at, status.start_time),
+        )
+
+    def _is_report(self, status: JobStatus, counted: Count, interim: Condition | None) -> bool:
+        before = self.job.status
+        said = msgspec.structs.replace(
+            before,
+            start_time=status.start_time,
+            active=status.active,
+            ready=status.ready,
+            terminating=status.terminating,
+            uncounted_terminated_pods=status.uncounted_terminated_pods,
+        )
+        is_new = not before.uncounted_terminated_pods or before.uncounted_terminated_pods == Uncounted()
+        return (
+            interim is None
+            and not self.job.is_deleting
+            and not counted.release
+            and is_new
+            and status.uncounted_terminated_pods == Uncounted()
+            and status == said
         )
 
     def _hold_seconds(self, status: JobStatus, counted: Count, interim: Condition | None, now: datetime) -> float:

@@ -310,3 +310,34 @@ def test_a_job_that_goes_while_leftovers_are_let_go_makes_no_pods():
     world.look()
     assert len(world.created) == 1
     assert not any(pod["metadata"]["finalizers"] for pod in world.pods.values())
+
+
+def test_while_all_lanes_are_busy_a_start_is_not_written_by_itself():
+    """It waits for something to count, a second at most, or until a lane is free."""
+    world = JobWorld({"completions": 2, "parallelism": 0})
+    lanes = world.reconciler._lanes
+    lanes._free = 0
+    assert world.look() == 1.0
+    world.advance(0.6)
+    assert world.look() == pytest.approx(0.4)
+    assert world.writes == []
+    lanes._free = 1
+    world.look()
+    assert world.writes == ["status"]
+    assert world.status["startTime"]
+
+
+def test_a_job_of_20_pods_costs_43_writes():
+    """20 creates, 20 finalizers, three statuses: the start, what became ready, the end. And two Events."""
+    world = JobWorld({"completions": 20, "parallelism": 20})
+    world.look()
+    running(world)
+    world.advance(2)
+    world.look()
+    for name in sorted(world.pods):
+        world.end_pod(name, "Succeeded")
+    world.look()
+    kinds = [write.split()[0] for write in world.writes]
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == {"create": 20, "status": 3, "patch": 20}
+    assert world.conditions()[-1][0] == "Complete"
+    assert len(world.events) == 2
