@@ -11,6 +11,7 @@ import yaml
 
 from reconcile.model import json
 from reconcile.model.object import Object
+from reconcile.model.pod_request import AskingSpec, requests
 from reconcile.model.quantity import parse_quantity
 from reconcile.nodes import NodeDescription
 
@@ -73,27 +74,12 @@ class NodeView(msgspec.Struct, frozen=True):
         return f"{word},SchedulingDisabled" if self.spec.unschedulable else word
 
 
-class Resources(msgspec.Struct, frozen=True):
-    requests: dict[str, str] | None = None
-
-
-class Container(msgspec.Struct, frozen=True, rename="camel"):
-    resources: Resources = Resources()
-    restart_policy: str = ""
-
-
-class PodSpec(msgspec.Struct, frozen=True, rename="camel"):
-    containers: tuple[Container, ...] = ()
-    init_containers: tuple[Container, ...] | None = None
-    overhead: dict[str, str] | None = None
-
-
 class PodStatus(msgspec.Struct, frozen=True):
     phase: str = ""
 
 
 class PodView(msgspec.Struct, frozen=True):
-    spec: PodSpec = PodSpec()
+    spec: AskingSpec = AskingSpec()
     status: PodStatus = PodStatus()
 
 
@@ -197,39 +183,6 @@ def _resources(view: NodeView, asked: dict[str, dict[str, Fraction]]) -> Sequenc
 
 def _sum(amounts: Iterable[Fraction | None]) -> Fraction:
     return sum((amount for amount in amounts if amount is not None), Fraction(0))
-
-
-def requests(spec: PodSpec) -> dict[str, Fraction]:
-    """What the scheduler reserves for a Pod.
-
-    The containers and the sidecars together, or the largest moment of the start if that is more: an init container
-    runs beside the sidecars that started before it. Then the runtime's overhead. Source: KEP-753.
-    """
-    running: dict[str, Fraction] = {}
-    peak: dict[str, Fraction] = {}
-    for container in spec.init_containers or ():
-        amounts = _amounts(container.resources.requests)
-        if container.restart_policy == "Always":
-            _add(running, amounts)
-            moment = running
-        else:
-            moment = dict(running)
-            _add(moment, amounts)
-        peak |= {name: max(amount, peak.get(name, amount)) for name, amount in moment.items()}
-    for container in spec.containers:
-        _add(running, _amounts(container.resources.requests))
-    wanted = {name: max(running.get(name, Fraction(0)), peak.get(name, Fraction(0))) for name in running | peak}
-    _add(wanted, _amounts(spec.overhead))
-    return wanted
-
-
-def _amounts(quantities: dict[str, str] | None) -> dict[str, Fraction]:
-    return {name: parse_quantity(text) for name, text in (quantities or {}).items()}
-
-
-def _add(into: dict[str, Fraction], amounts: dict[str, Fraction]) -> None:
-    for name, amount in amounts.items():
-        into[name] = into.get(name, Fraction(0)) + amount
 
 
 def _amount(amounts: dict[str, Fraction], name: str) -> str:

@@ -6,9 +6,10 @@ from fractions import Fraction
 import pytest
 
 from reconcile.cli.nodes import duration
-from reconcile.cli.nodes.report import PodSpec, render_amount, render_description, render_nodes, requests
+from reconcile.cli.nodes.report import render_amount, render_description, render_nodes
 from reconcile.model.json import convert
 from reconcile.model.object import Object, from_plain
+from reconcile.model.pod_request import AskingSpec, requests
 from reconcile.nodes import NodeDescription
 
 
@@ -68,9 +69,9 @@ def test_init_containers_count_for_their_moment_and_sidecars_for_good() -> None:
         "initContainers": [container("2"), container("300m", restartPolicy="Always"), container("1500m")],
         "overhead": {"cpu": "100m"},
     }
-    assert requests(convert(spec, PodSpec)) == {"cpu": Fraction(21, 10)}
+    assert requests(convert(spec, AskingSpec)) == {"cpu": Fraction(21, 10)}
     spec["initContainers"] = [container("300m", restartPolicy="Always"), container("1500m")]
-    assert requests(convert(spec, PodSpec)) == {"cpu": Fraction(19, 10)}
+    assert requests(convert(spec, AskingSpec)) == {"cpu": Fraction(19, 10)}
 
 
 @pytest.mark.parametrize(
