@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import attrs
 import pytest
 from conformance import (
     APPLY,
@@ -11,53 +10,33 @@ from conformance import (
     METADATA_LIST,
     STRATEGIC,
     TABLE,
-    Normal,
     Step,
+    assert_alike,
     delete,
     get,
     patch,
-    play_embedded,
-    play_real,
     post,
     put,
 )
-from embedded import api_server
+from conformance_objects import (
+    BUDGETS,
+    DEPLOYMENT,
+    DEPLOYMENTS,
+    EVENTS,
+    EVICTION,
+    JOB,
+    JOBS,
+    LEASES,
+    MAPS,
+    NEW_EVENTS,
+    NS,
+    PODS,
+    READY,
+    config_map,
+    pod,
+)
 
-from reconcile.model import json
 from reconcile.testing.envtest import ControlPlane
-
-NS = "/api/v1/namespaces/NAMESPACE"
-MAPS = f"{NS}/configmaps"
-PODS = f"{NS}/pods"
-JOBS = "/apis/batch/v1/namespaces/NAMESPACE/jobs"
-DEPLOYMENTS = "/apis/apps/v1/namespaces/NAMESPACE/deployments"
-BUDGETS = "/apis/policy/v1/namespaces/NAMESPACE/poddisruptionbudgets"
-LEASES = "/apis/coordination.k8s.io/v1/namespaces/NAMESPACE/leases"
-EVENTS = f"{NS}/events"
-NEW_EVENTS = "/apis/events.k8s.io/v1/namespaces/NAMESPACE/events"
-
-
-def config_map(name: str, **data: str) -> dict:
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
-
-
-def pod(name: str, *, node: str = "", labels: dict | None = None) -> dict:
-    spec = {"containers": [{"name": "c", "image": "i"}]} | ({"nodeName": node} if node else {})
-    metadata = {"name": name} | ({"labels": labels} if labels else {})
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
-
-
-TEMPLATE = {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}
-JOB = {"metadata": {"name": "j"}, "spec": {"template": TEMPLATE}}
-DEPLOYMENT = {
-    "metadata": {"name": "d"},
-    "spec": {
-        "selector": {"matchLabels": {"a": "b"}},
-        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}},
-    },
-}
-EVICTION = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "e"}}
-READY = {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}
 
 CASES: dict[str, list[Step]] = {
     "create": [
@@ -324,33 +303,7 @@ CASES: dict[str, list[Step]] = {
 }
 
 
-def in_namespace(steps: list[Step], namespace: str) -> list[Step]:
-    """The steps with the name of the test's namespace put in."""
-
-    def put_in(value):
-        match value:
-            case str():
-                return value.replace("NAMESPACE", namespace)
-            case bytes():
-                return value.replace(b"NAMESPACE", namespace.encode())
-            case dict() | list():
-                return json.decode(json.encode(value).replace(b"NAMESPACE", namespace.encode()))
-            case None:
-                return None
-            case _:
-                return lambda seen: put_in(value(seen))
-
-    return [attrs.evolve(step, path=put_in(step.path), body=put_in(step.body)) for step in steps]
-
-
 @pytest.mark.parametrize("name", list(CASES))
 def test_both_servers_say_the_same(name: str, control_plane: ControlPlane, namespace: str) -> None:
     """Status, body, warnings and watch events are equal, but for uids, versions, times and chance."""
-    steps = in_namespace(CASES[name], namespace)
-    server = api_server()
-    play_embedded(server, [post("/api/v1/namespaces", {"metadata": {"name": namespace}})])
-    ours, theirs = play_embedded(server, steps), play_real(control_plane, steps)
-    normal_ours, normal_theirs = Normal(), Normal()
-    for step, mine, real in zip(CASES[name], ours, theirs, strict=True):
-        said = f"{step.method} {step.path if isinstance(step.path, str) else '…'}"
-        assert (said, normal_ours.of(mine)) == (said, normal_theirs.of(real))
+    assert_alike(CASES[name], control_plane, namespace)

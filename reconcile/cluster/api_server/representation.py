@@ -72,6 +72,8 @@ class WholeObject:
 
     def list(self, items: Iterable[Stored], metadata: dict[str, Any]) -> bytes:
         at = self._item_at
+        if self._resource.is_custom:
+            metadata = {"continue": "", **metadata}  # where built-in kinds leave it out
         if self._convert is not None:
             bodies = [self._converted(one.body) for one in items]
         else:

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from reconcile.cluster.api_server import semantics
 from reconcile.cluster.api_server.backend import Backend, Call
 from reconcile.cluster.api_server.body import read_object
 from reconcile.cluster.api_server.failure import bad_request
@@ -19,15 +20,21 @@ Handler: TypeAlias = Callable[[Backend, Call], Answer]
 
 def _may_i(backend: Backend, call: Call) -> Answer:
     """``SelfSubjectAccessReview``: may who asks do it?"""
-    review = read_object(call.request, call.resource.gvk)
-    return _reviewed(backend, review, call.request.user)
+    return _reviewed(backend, _read(call), call.request.user)
 
 
 def _may_somebody(backend: Backend, call: Call) -> Answer:
     """``SubjectAccessReview``: may somebody else do it?"""
-    review = read_object(call.request, call.resource.gvk)
+    review = _read(call)
     spec = review.get("spec") or {}
     return _reviewed(backend, review, User(str(spec.get("user", "")), tuple(spec.get("groups") or ())))
+
+
+def _read(call: Call) -> dict[str, Any]:
+    validation = call.request.query.get("fieldValidation", "") or "Warn"
+    review = read_object(call.request, call.resource.gvk)
+    review = semantics.read(call.resource, review, validation=validation, warnings=call.request.warnings)
+    return semantics.tracked(call, None, review, "Update", "")
 
 
 def _reviewed(backend: Backend, review: dict[str, Any], user: User) -> Answer:
@@ -51,7 +58,7 @@ def _who_am_i(backend: Backend, call: Call) -> Answer:
     """``SelfSubjectReview``: who is it that asks?"""
     del backend
     user = call.request.user
-    review = read_object(call.request, call.resource.gvk)
+    review = _read(call)
     info = {"username": user.name, "groups": list(user.groups)}
     return Response(201, json.encode({**review, "status": {"userInfo": info}}))
 

@@ -40,13 +40,20 @@ _STATUS_AT_CREATION = frozenset({"nodes", "customresourcedefinitions.apiextensio
 
 _LABELS_KEPT_BY_STATUS = frozenset({"deployments.apps"})
 
-_LEGACY_JOB_LABELS = ("controller-uid", "job-name")
+_TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 
 
 def before_reading(resource: ResourceType, obj: dict[str, Any]) -> None:
     """On creation the status is the server's."""
     if resource.has_status and resource.name not in _STATUS_AT_CREATION:
         obj.pop("status", None)
+    if resource.name == "daemonsets.apps":
+        _set_template_generation(obj["metadata"], 1)
+
+
+def _set_template_generation(metadata: dict[str, Any], value: int) -> None:
+    """What ``extensions/v1beta1`` had as a field is carried on in an annotation."""
+    metadata["annotations"] = {**(metadata.get("annotations") or {}), _TEMPLATE_GENERATION: str(value)}
 
 
 def prepare_create(resource: ResourceType, obj: dict[str, Any]) -> bool:
@@ -80,10 +87,19 @@ def prepare_update(resource: ResourceType, subresource: str, old: Mapping[str, A
         return
     if resource.has_status and resource.name != "customresourcedefinitions.apiextensions.k8s.io":
         _keep("status", old, new)
+    if resource.name == "daemonsets.apps":
+        _count_template(old, new)
     if resource.name == "namespaces" and subresource != "finalize":
         _keep("finalizers", old.get("spec") or {}, new.setdefault("spec", {}))
     if (resource.is_custom or resource.name in _COUNTED) and _wants_other(resource, old, new):
         new["metadata"]["generation"] = int(old["metadata"].get("generation") or 0) + 1
+
+
+def _count_template(old: Mapping[str, Any], new: dict[str, Any]) -> None:
+    said = (old["metadata"].get("annotations") or {}).get(_TEMPLATE_GENERATION, "")
+    known = int(said) if said.isdecimal() else 0
+    changed = (old.get("spec") or {}).get("template") != (new.get("spec") or {}).get("template")
+    _set_template_generation(new["metadata"], known + changed)
 
 
 def _keep(name: str, old: Mapping[str, Any], new: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from reconcile.cluster.api_server.deletion import Options, deleted
 from reconcile.cluster.api_server.failure import Failure, bad_request, cause
 from reconcile.cluster.api_server.request import Request, Response, Target
 from reconcile.cluster.api_server.storage import Stored
+from reconcile.cluster.api_server.table_cells import at_path
 from reconcile.cluster.api_server.writing import changed, updated
 from reconcile.model import json, timestamp
 from reconcile.model.resource import Kind
@@ -66,23 +67,52 @@ def _write_scale(backend: Backend, call: Call, change: Any) -> Response:
         metadata = {**live["metadata"]}
         said = (scale.get("metadata") or {}).get("resourceVersion")
         metadata["resourceVersion"] = said or metadata["resourceVersion"]
-        return {**live, "metadata": metadata, "spec": {**(live.get("spec") or {}), "replicas": replicas}}
+        return _with_value({**live, "metadata": metadata}, _paths_of(call)[0], replicas)
 
     one = changed(backend, call, found, moved, subresource="scale")
     return Response(200, json.encode(_scale_of(call, one.decode())))
 
 
-def _scale_of(call: Call, obj: dict[str, Any]) -> dict[str, Any]:
-    metadata, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
-    shown = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
-    selector = spec.get("selector") or {}
+def _paths_of(call: Call) -> tuple[str, str]:
+    """Where the wanted and the present number of replicas are."""
+    said = call.resource.scale_paths
+    return (
+        (".spec.replicas", ".status.replicas")
+        if said is None
+        else (
+            said["specReplicasPath"],
+            said["statusReplicasPath"],
+        )
+    )
+
+
+def _with_value(obj: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """A copy with the field at a path of names set."""
+    first, _, rest = path.lstrip(".").partition(".")
+    return {**obj, first: _with_value(obj.get(first) or {}, rest, value) if rest else value}
+
+
+def _selector_text(call: Call, obj: dict[str, Any]) -> str:
+    """Which Pods are counted, as text."""
+    if call.resource.scale_paths is not None:
+        path = call.resource.scale_paths.get("labelSelectorPath", "")
+        return str(at_path(obj, path) or "") if path else ""
+    selector = (obj.get("spec") or {}).get("selector") or {}
     if call.resource.name == "replicationcontrollers":
         selector = {"matchLabels": selector}
-    text = str(LabelSelector.from_plain(selector))
-    state: dict[str, Any] = {"replicas": status.get("replicas") or 0}
+    return str(LabelSelector.from_plain(selector))
+
+
+def _scale_of(call: Call, obj: dict[str, Any]) -> dict[str, Any]:
+    metadata = obj["metadata"]
+    shown = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+    wanted_path, present_path = _paths_of(call)
+    text = _selector_text(call, obj)
+    state: dict[str, Any] = {"replicas": at_path(obj, present_path) or 0}
     if text:
         state["selector"] = text
-    wanted = {"replicas": spec["replicas"]} if spec.get("replicas") else {}
+    replicas = at_path(obj, wanted_path)
+    wanted = {"replicas": replicas} if replicas else {}
     return {
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",

@@ -103,8 +103,10 @@ def patch(backend: Backend, call: Call) -> Response:
     request = call.request
     check_options(request.query, "PatchOptions")
     media_type = request.media_type
-    if media_type not in _PATCHES or (call.resource.is_custom and "strategic" in media_type):
+    if media_type not in _PATCHES:
         raise semantics.unsupported_patch()
+    if call.resource.is_custom and media_type == "application/strategic-merge-patch+json":
+        raise Failure(415, _NO_STRATEGIC)
     change = read_patch(request)
     resource = call.resource
 
@@ -118,6 +120,10 @@ def patch(backend: Backend, call: Call) -> Response:
     return updated(backend, call, patched)
 
 
+_NO_STRATEGIC = (
+    "the body of the request was in an unknown format - accepted media types include: application/json-patch+json,"
+    " application/merge-patch+json, application/apply-patch+yaml"
+)
 _PATCHES = frozenset(
     {"application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"}
 )
