@@ -354,4 +354,5 @@ def main() -> None:
         print(json.dumps(runner.run(drive(task))), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()
