@@ -47,9 +47,7 @@ class Twins:
         self.real = real
         self.server = APIServer(random=random, now=datetime.now(UTC))
 
-    def request(
-        self, method: str, path: str, body: Any = None, content_type: str = JSON, **query: str
-    ) -> Answers:
+    def request(self, method: str, path: str, body: Any = None, content_type: str = JSON, **query: str) -> Answers:
         """Both answers."""
         status, real = self.real.request(method, path, body, content_type, **query)
         embedded = self.embedded(method, path, body, content_type, **query)
@@ -59,13 +57,9 @@ class Twins:
         """Both answers to a write that is not kept."""
         return self.request(method, path, body, content_type, dryRun="All", **query)
 
-    def embedded(
-        self, method: str, path: str, body: Any = None, content_type: str = JSON, **query: str
-    ) -> Response:
+    def embedded(self, method: str, path: str, body: Any = None, content_type: str = JSON, **query: str) -> Response:
         content = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-        request = Request(
-            method, path, dict(query), content, content_type, user_agent="conformance/1", warnings=[]
-        )
+        request = Request(method, path, dict(query), content, content_type, user_agent="conformance/1", warnings=[])
         answer = self.server.handle(request, datetime.now(UTC))
         assert isinstance(answer, Response)
         return answer
@@ -93,6 +87,8 @@ def comparable(answer: dict[str, Any]) -> Any:
 
 def told(message: str) -> str:
     """A cause's message without a composite value, which a real server shows in a form of its own language."""
-    message = re.sub(r"((?:Invalid|Duplicate|Unsupported) value: )(?:\{.*\}|\[.*\]|null|[a-z.]+\w*\{.*\})(: |$)", r"\1…\2", message)
+    message = re.sub(
+        r"((?:Invalid|Duplicate|Unsupported) value: )(?:\{.*\}|\[.*\]|null|[a-z.]+\w*\{.*\})(: |$)", r"\1…\2", message
+    )
     message = re.sub(r"\b[0-9a-f]{8}-[0-9a-f-]{27}\b", "UID", message)
     return re.sub(r"(pod updates may not change fields other than .*?\))\n.*", r"\1", message, flags=re.DOTALL)

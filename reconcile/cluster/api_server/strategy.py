@@ -121,8 +121,22 @@ def _wants_other(resource: ResourceType, old: Mapping[str, Any], new: Mapping[st
 # -- creation, kind by kind ---------------------------------------------------------------------------------------
 
 
+_GATED: Mapping[str, Any] = {
+    "type": "PodScheduled",
+    "status": "False",
+    "lastProbeTime": None,
+    "lastTransitionTime": None,
+    "reason": "SchedulingGated",
+    "message": "Scheduling is blocked due to non-empty scheduling gates",
+}
+"""KEP-3521."""
+
+
 def _pod(pod: dict[str, Any]) -> None:
-    pod["status"] = {"phase": "Pending", "qosClass": quality_class(pod.get("spec") or {})}
+    spec = pod.get("spec") or {}
+    pod["status"] = {"phase": "Pending", "qosClass": quality_class(spec)}
+    if spec.get("schedulingGates"):
+        pod["status"]["conditions"] = [dict(_GATED)]
 
 
 def _namespace(namespace: dict[str, Any]) -> None:

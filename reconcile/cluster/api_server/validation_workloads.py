@@ -146,7 +146,7 @@ def _check_strategy(kind: str, spec: Mapping[str, Any]) -> list[Invalid]:
         *_check_share(f"{where}.maxUnavailable", least, percent_max=100),
         *_check_share(f"{where}.maxSurge", most, percent_max=100 if kind == "DaemonSet" else None),
     ]
-    has_none, has_no_surge = least in (0, "0%"), most in (0, "0%")
+    has_none, has_no_surge = _is_none(least), _is_none(most)
     if kind == "Deployment":
         if has_none and has_no_surge:
             problems.append(invalid(f"{where}.maxUnavailable", least, "may not be 0 when `maxSurge` is 0"))
@@ -155,6 +155,13 @@ def _check_strategy(kind: str, spec: Mapping[str, Any]) -> list[Invalid]:
     elif not has_none and not has_no_surge:
         problems.append(invalid(f"{where}.maxSurge", most, "may not be set when maxUnavailable is non-zero"))
     return problems
+
+
+def _is_none(value: Any) -> bool:
+    """Whether a number of Pods or a percentage is zero; what cannot be read counts as that."""
+    if isinstance(value, str):
+        return not re.fullmatch("[0-9]+%", value) or int(value[:-1]) == 0
+    return value == 0
 
 
 def _check_stateful_set(spec: Mapping[str, Any]) -> list[Invalid]:
