@@ -86,6 +86,18 @@ def _has_succeeded_though_failed(side: Json, pod: Json) -> bool:
     return bool(failed) and is_stuck and index is not None and int(index) in Indexes.parse(failed, spec["completions"])
 
 
+def _is_a_second_failure_target(finding: Finding) -> bool:
+    """Somebody had written FailureTarget=False: it stands there once as ours has it, and twice as theirs has it."""
+    return finding.difference.path in ("job.status.conditions", "told") and (
+        _count(finding.theirs, "FailureTarget"),
+        _count(finding.ours, "FailureTarget"),
+    ) == (2, 1)
+
+
+def _count(side: Json, type: str) -> int:
+    return sum(one["type"] == type for one in _status(side).get("conditions") or ())
+
+
 def _without_index(pod: Json) -> str:
     meta = pod["metadata"]
     meta = {**meta, **{name: {**meta.get(name, {}), INDEX: None} for name in ("labels", "annotations")}}
@@ -104,6 +116,11 @@ DECIDED = (
         "The API server refuses a status in which an index is completed and failed. kube-controller-manager writes it again "
         "and again; ours leaves the index failed.",
         _is_of_an_index_that_would_be_both,
+    ),
+    Decided(
+        "a condition stands in a status once",
+        "Where somebody has written FailureTarget=False, kube-controller-manager appends a second one; ours turns it True.",
+        _is_a_second_failure_target,
     ),
     Decided(
         "which of several Pods that rank alike is deleted when there are too many",

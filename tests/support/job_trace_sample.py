@@ -212,6 +212,11 @@ SAMPLE = (
         (RUN, (Edit({"suspend": True}),), FAIL),
         "decided while suspended",
     ),
+    Trace(
+        {**PER_INDEX, "backoffLimitPerIndex": 0},
+        ((EditStatus({"conditions": [{"type": "FailureTarget", "status": "False", "reason": "No"}]}),), FAIL),
+        "somebody else writes FailureTarget=False",
+    ),
     Trace({"completions": 2}, ((DeleteNamespace(),), SUCCEED), "the namespace goes"),
     Trace({**INDEXED, "completions": None}, (), "refused: no completions"),
     Trace({"maxFailedIndexes": 1}, (), "refused: not indexed"),
