@@ -23,7 +23,7 @@ FINALIZER_RESERVED: Final = "batch.kubernetes.io/job-tracking"
 
 MANAGED_BY_CHARACTERS_MAX: Final = 63
 _MANAGED_BY = re.compile(
-    r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/[-A-Za-z0-9._~%!$&'()*+,;=:@/]+"
+    r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/[-A-Za-z0-9._~%!$&'()*+,;=:/]+"
 )
 """A domain and a path: the API server accepts no Job with anything else (KEP-4368)."""
 

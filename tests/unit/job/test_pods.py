@@ -234,6 +234,7 @@ def test_which_jobs_are_served(options, managed_by, serves):
         ("mine", "no Job can have that"),
         ("Example.com/mine", "no Job can have that"),
         ("example.com/", "no Job can have that"),
+        ("example.com/mine@home", "no Job can have that"),
         (f"example.com/{'x' * 52}", "at most 63 characters"),
         ("kubernetes.io/job-controller", "use --replace"),
     ],
