@@ -79,6 +79,9 @@ def comparable(answer: dict[str, Any]) -> Any:
     plain = json.loads(text.replace(uid, "UID") if uid else text)
     for name in VOLATILE:
         plain.get("metadata", {}).pop(name, None)
+    status = plain.get("status")
+    for condition in (status.get("conditions") or ()) if isinstance(status, dict) else ():
+        condition["lastTransitionTime"] = condition.get("lastTransitionTime") is not None
     for entry in plain.get("metadata", {}).get("managedFields", ()):
         entry.pop("time", None)
     plain.get("metadata", {}).get("managedFields", []).sort(key=lambda one: json.dumps(one, sort_keys=True))

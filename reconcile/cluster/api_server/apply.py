@@ -137,13 +137,16 @@ def track_update(
 ) -> dict[str, Any]:
     """``new`` with ``managedFields`` for a write that is no apply, which made ``new`` out of ``live``.
 
-    ``managedFields`` of ``new`` count if it has some that can be read; ``[]`` and ``[{}]`` forget all owners.
+    ``managedFields`` of ``new`` count if it has some that can be read; ``[{}]`` forgets all owners, and so does ``[]``,
+    but not in a custom resource.
     """
     sent = new.get("metadata", {}).get("managedFields")
     managed: Mapping[ManagerKey, Managed]
     if subresource:
         managed = _managed_of(live)
-    elif sent == [] or (isinstance(sent, list) and len(sent) == 1 and not any((sent[0] or {}).values())):
+    elif (sent == [] and not struct.is_custom) or (
+        isinstance(sent, list) and len(sent) == 1 and not any((sent[0] or {}).values())
+    ):
         managed = {}
     else:
         managed = _managed_of(new) or _managed_of(live)

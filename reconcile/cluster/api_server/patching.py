@@ -61,7 +61,10 @@ def json_patch(obj: dict[str, Any], operations: Any) -> dict[str, Any]:
     patched = copy.deepcopy(obj)
     for operation in operations:
         try:
-            _operate(patched, operation)
+            if operation.get("op") == "replace" and operation.get("path") == "":
+                patched = _whole(operation.get("value"))
+            else:
+                _operate(patched, operation)
         except (_RefusedError, KeyError, IndexError, ValueError):
             raise PatchError(
                 "the server rejected our request due to an error in our request", code=422, reason="Invalid", details={}
@@ -71,6 +74,12 @@ def json_patch(obj: dict[str, Any], operations: Any) -> dict[str, Any]:
 
 class _RefusedError(Exception):
     """An operation that does not fit the document. Which one, the server does not say."""
+
+
+def _whole(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _RefusedError
+    return copy.deepcopy(value)
 
 
 def _operate(document: dict[str, Any], operation: dict[str, Any]) -> None:
@@ -102,7 +111,7 @@ def _operate(document: dict[str, Any], operation: dict[str, Any]) -> None:
 
 
 def _locate(document: dict[str, Any], path: Any) -> tuple[Any, str]:
-    """The container of what ``path`` points to, and the key in it. The whole document cannot be pointed to."""
+    """The container of what ``path`` points to, and the key in it; the whole document has none."""
     if not isinstance(path, str):
         raise _RefusedError
     parts = [part.replace("~1", "/").replace("~0", "~") for part in path.split("/")[1:]]

@@ -172,7 +172,19 @@ def _merge_ordered_lists(original: dict[str, Any], patch: dict[str, Any], type: 
             merged = _merge_field(before, change, field)
         if not before and not change:
             _refuse("no elements in any of the given slices")
-        original[name] = _ordered(merged or [], order, before or [], merge_key)
+        server_order = _left_behind(before or [], change or [], merge_key)
+        original[name] = _ordered(merged or [], order, server_order, merge_key)
+
+
+def _left_behind(before: Sequence[Any], change: Sequence[Any], merge_key: str | None) -> Sequence[Any]:
+    """The order that the object had, as a real server knows it after the merge: new items stand in freed places."""
+    if merge_key is None:
+        return before
+    removed = [item.get(merge_key) for item in change if item.get(_DIRECTIVE) == "delete"]
+    kept = [item for item in before if item.get(merge_key) not in removed]
+    names = [item.get(merge_key) for item in kept]
+    added = [item for item in change if _DIRECTIVE not in item and item.get(merge_key) not in names]
+    return [*kept, *added[: len(before) - len(kept)]]
 
 
 def _merge_field(before: list[Any], change: list[Any], field: Field | None) -> list[Any]:

@@ -136,7 +136,7 @@ def _pod(pod: dict[str, Any]) -> None:
     spec = pod.get("spec") or {}
     pod["status"] = {"phase": "Pending", "qosClass": quality_class(spec)}
     if spec.get("schedulingGates"):
-        pod["status"]["conditions"] = [dict(_GATED)]
+        pod["status"]["conditions"] = [{**_GATED, "lastTransitionTime": pod["metadata"].get("creationTimestamp")}]
 
 
 def _namespace(namespace: dict[str, Any]) -> None:

@@ -113,8 +113,12 @@ def patch(backend: Backend, call: Call) -> Response:
     def patched(live: dict[str, Any]) -> dict[str, Any]:
         found = semantics.patched(resource, media_type, live, change)
         metadata = _metadata_of(resource.kind, found)
-        if metadata.get("name", call.target.name) != call.target.name:
-            raise _wrong_name(str(metadata.get("name")), call.target.name)
+        if not metadata.get("name"):
+            raise bad_request(
+                f"the name of the object ({call.target.name} based on URL) was undeterminable: name must be provided"
+            )
+        if metadata["name"] != call.target.name:
+            raise _wrong_name(str(metadata["name"]), call.target.name)
         return _read(call, {**found, "kind": resource.kind, "apiVersion": resource.api_version})
 
     return updated(backend, call, patched)
