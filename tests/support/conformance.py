@@ -131,6 +131,8 @@ def _made(step: Step, answers: list[Any]) -> tuple[str, Any]:
 
 _UID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _TIME = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]+)?Z")
+_GO_STRUCT = re.compile(r"Invalid value: \{.*?\}: ")
+"""A whole struct in a message: the real server shows its internal form, with fields that the API does not have."""
 _VERSION_TEXT = re.compile(r"(record \(|precondition \(|current: |version: )[0-9]+")
 
 
@@ -166,6 +168,7 @@ class Normal:
                 token = json.loads(base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)))
                 return self.of({"v": token["v"], "start": token["start"]})
             case str():
+                value = _GO_STRUCT.sub("Invalid value: {…}: ", value)
                 value = _UID.sub(lambda found: self._uids.setdefault(found[0], f"uid {len(self._uids)}"), value)
                 value = _TIME.sub("TIME", value)
                 value = re.sub(r"(continue key is not valid: ).*", r"\1…", value)  # the parsers' own words

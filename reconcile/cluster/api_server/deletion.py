@@ -102,6 +102,8 @@ def delete(backend: Backend, call: Call) -> Response:
     options = Options.of(call.request)
     found = call.table.get(call.key)
     resource = call.resource
+    if resource.name == "jobs.batch" and not options.policy:
+        call.request.warnings.append(_JOB_WARNING)
     if found is None:
         raise failure.not_found(resource.group, resource.plural, call.target.name)
     if resource.name == "namespaces" and found.name in IMMORTAL_NAMESPACES:
@@ -130,8 +132,6 @@ def deleted(backend: Backend, call: Call, found: Stored, options: Options) -> tu
     _check_preconditions(call, found, options)
     obj = found.decode()
     metadata = obj["metadata"]
-    if resource.name == "jobs.batch" and not options.policy and "propagationPolicy" not in call.request.query:
-        call.request.warnings.append(_JOB_WARNING)
     finalizers = _finalizers(call, obj, options)
     grace = _grace_seconds(call, obj, options)
     before = (metadata.get("finalizers") or [], metadata.get("deletionTimestamp"))

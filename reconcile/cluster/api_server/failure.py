@@ -100,10 +100,13 @@ def method_not_allowed() -> Failure:
     return Failure(405, "the server does not allow this method on the requested resource", details={})
 
 
-def already_exists(group: str, plural: str, name: str) -> Failure:
+def already_exists(group: str, plural: str, name: str, *, is_going: bool = False) -> Failure:
     target = f"{plural}.{group}" if group else plural
     details = _details(name, group, plural)
-    return Failure(409, f'{target} "{name}" already exists', reason="AlreadyExists", details=details)
+    text = f'{target} "{name}" already exists'
+    return Failure(
+        409, f"object is being deleted: {text}" if is_going else text, reason="AlreadyExists", details=details
+    )
 
 
 def conflict(group: str, plural: str, name: str, message: str) -> Failure:

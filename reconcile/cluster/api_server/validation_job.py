@@ -113,11 +113,9 @@ def _check_name(job: Mapping[str, Any]) -> list[Invalid]:
 def _check_spec_and_selector(spec: Mapping[str, Any]) -> list[Invalid]:
     problems = check_job_spec(spec, "spec")
     selector = spec.get("selector")
-    if selector is None:
-        return [*problems, required("spec.selector")]
-    problems += check_selector("spec.selector", selector)
+    problems += [required("spec.selector")] if selector is None else check_selector("spec.selector", selector)
     labels = spec["template"].get("metadata", {}).get("labels")
-    if not _matches(selector, labels or {}):
+    if selector is None or not _matches(selector, labels or {}):  # none at all selects nothing
         text = "`selector` does not match template `labels`"
         problems.append(invalid("spec.template.metadata.labels", labels, text))
     return problems

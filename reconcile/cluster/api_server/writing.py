@@ -63,8 +63,10 @@ def created(backend: Backend, call: Call, obj: dict[str, Any], *, operation: Ope
     if has_more_defaults:
         obj = semantics.with_defaults(resource, obj)
     key = resource.key(namespace, obj["metadata"]["name"])
-    if call.table.get(key) is not None:
-        raise failure.already_exists(resource.group, resource.plural, obj["metadata"]["name"])
+    present = call.table.get(key)
+    if present is not None:
+        is_going = bool(present.decode()["metadata"].get("deletionTimestamp"))
+        raise failure.already_exists(resource.group, resource.plural, obj["metadata"]["name"], is_going=is_going)
     convert = to_stored(resource)
     obj = encoded(obj if convert is None else convert(obj))
     if request.is_dry_run:
