@@ -1,4 +1,4 @@
-"""``reconcile dev``: a Kubernetes API in this process, to try controllers and manifests on. Not for production."""
+"""``reconcile dev``: a Kubernetes cluster in this process, to try controllers and manifests on. Not for production."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["add_parser"]
 
 DESCRIPTION = """\
-A Kubernetes API server in this process: for trying things out, and not for production. It listens on loopback, wants
-a token that is made anew at each start, and enforces no RBAC. There is no kubelet and no scheduler behind it yet.
+A Kubernetes cluster in this process: for trying things out, and not for production. It listens on loopback, wants
+a token that is made anew at each start, and enforces no RBAC. Its nodes run the commands of containers as processes of
+this machine, as this user: nothing isolates them, so run no manifest that you would not run as a script. With
+--nodes 0 there is the API server alone.
 
   reconcile dev --kubeconfig dev.yaml &
   export KUBECONFIG=dev.yaml
@@ -34,7 +36,7 @@ def add_parser(subparsers: Subparsers) -> None:
     """Register the command."""
     parser = subparsers.add_parser(
         "dev",
-        help="a Kubernetes API in this process, to try things out",
+        help="a Kubernetes cluster in this process, to try things out",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -47,10 +49,19 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--port", metavar="N", type=int, default=0, help="port to listen on (default: any free one)")
     parser.add_argument(
+        "--nodes",
+        metavar="N",
+        type=int,
+        default=1,
+        help="nodes that run Pods; 0 for the API alone (default: %(default)s)",
+    )
+    parser.add_argument(
         "--bind-address", metavar="HOST", default="127.0.0.1", help="address to listen on (default: %(default)s)"
     )
     parser.add_argument(
-        "--expose", action="store_true", help="allow a --bind-address that other machines can reach; think twice"
+        "--expose",
+        action="store_true",
+        help="allow a --bind-address that other machines can reach; who has the token runs commands as you",
     )
     parser.add_argument(
         "--snapshot",
@@ -79,6 +90,7 @@ def _check(options: argparse.Namespace) -> None:
 async def _serve(options: argparse.Namespace) -> None:
     from reconcile.cluster.api_server.http import HTTPFront, admin_only
     from reconcile.cluster.api_server.server import APIServer
+    from reconcile.cluster.embedded import EmbeddedCluster
     from reconcile.runtime.clock import SYSTEM_CLOCK
     from reconcile.runtime.http_server import Address
     from reconcile.testing.envtest.binaries import cache_root
@@ -87,6 +99,7 @@ async def _serve(options: argparse.Namespace) -> None:
     server = APIServer(random=SYSTEM_CLOCK.random, now=SYSTEM_CLOCK.wall())
     if options.snapshot is not None and options.snapshot.exists():
         _load(server, options.snapshot)
+    cluster = EmbeddedCluster.of_size(server, options.nodes)
     with tempfile.TemporaryDirectory(prefix="reconcile-dev-") as directory:
         credentials = Credentials.create(Path(directory), SYSTEM_CLOCK.wall())
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -99,10 +112,11 @@ async def _serve(options: argparse.Namespace) -> None:
         path: Path = options.kubeconfig or cache_root() / "dev" / "kubeconfig"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_private(path, token_kubeconfig(front.url, ca_pem, token, name="reconcile-dev"))
-        _tell(front.url, path)
         try:
-            async for _ in signals:
-                break
+            async with cluster.running():
+                _tell(front.url, path)
+                async for _ in signals:
+                    break
         finally:
             await front.stop()
             if options.snapshot is not None:

@@ -146,6 +146,17 @@ def evict(
     return Write(Verb.CREATE, pods, key, path, "eviction", body=json.encode(body))
 
 
+def bind(pods: Resource, key: ObjectKey, node: str, *, uid: str) -> Write:
+    """POST a Binding: the Pod of this ``uid`` goes to ``node`` (409 where it has one, or is another Pod)."""
+    body = {
+        "apiVersion": "v1",
+        "kind": "Binding",
+        "metadata": {"name": key.name, "namespace": key.namespace, "uid": uid},
+        "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+    }
+    return Write(Verb.CREATE, pods, key, paths.object_path(pods, key, "binding"), "binding", body=json.encode(body))
+
+
 def _delete_options(uid: str, resource_version: str, grace_period_seconds: int | None) -> dict[str, Any]:
     options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions"}
     if uid or resource_version:

@@ -59,7 +59,7 @@ class Dev:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        arguments = ["dev", "--kubeconfig", str(self.kubeconfig), "--snapshot", str(self.snapshot)]
+        arguments = ["dev", "--kubeconfig", str(self.kubeconfig), "--snapshot", str(self.snapshot), "--nodes", "0"]
         with (self._home / "log").open("wb") as log:
             self._process = subprocess.Popen([sys.executable, "-m", "reconcile", *arguments], stderr=log)
         asyncio.run(eventually(self._is_ready, why="reconcile dev is ready"))

@@ -1,0 +1,1 @@
+"""What runs containers for the node agent: ``runtime`` is the seam, shaped like CRI; the others stand behind it."""

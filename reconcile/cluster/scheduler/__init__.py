@@ -1,0 +1,1 @@
+"""The scheduler: ``fit`` decides where a Pod can run, ``scheduler`` binds it there."""
