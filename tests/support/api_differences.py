@@ -34,6 +34,12 @@ def _priority_class_of_nameless_pod(answers: Answers) -> bool:
     return answers.real_status == answers.embedded_status == 403
 
 
+def _null_left_by_apply(answers: Answers) -> bool:
+    causes = (answers.real.get("details") or {}).get("causes") or ()
+    nulls = [one for one in causes if one["reason"] == "FieldValueTypeInvalid" and '"null"' in one["message"]]
+    return answers.embedded_status == 200 and bool(causes) and len(nulls) == len(causes)
+
+
 DIFFERENCES: tuple[tuple[str, Callable[[Answers], bool]], ...] = (
     (
         "a Job's labels taken from its template are checked with the generated ones: there the two are one map",
@@ -42,6 +48,10 @@ DIFFERENCES: tuple[tuple[str, Callable[[Answers], bool]], ...] = (
     (
         "a StatefulSet's template is checked there as the Pod that it makes: with its hostname, claims as volumes",
         _stateful_set_template,
+    ),
+    (
+        "a custom resource's list or map that nobody applies any more is removed; there it is left null, and refused",
+        _null_left_by_apply,
     ),
     ("a Pod without a name is called Unknown where its priority class is refused", _priority_class_of_nameless_pod),
 )
