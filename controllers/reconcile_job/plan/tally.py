@@ -46,10 +46,15 @@ class Tally:
         return sum(pod.is_ready for pod in self.active)
 
     def counted(self) -> tuple[list[PodView], list[PodView]]:
-        """The Pods that have succeeded and failed, are counted already, and are still there."""
+        """The Pods that have succeeded and failed, are counted already, and are still there.
+
+        One that is deleted, and has no finalizer, may have been stopped by the Job itself (suspended,
+        surplus), which is no failure; nothing on it tells the two apart.
+        """
         new = {pod.uid for pod in (*self.new_succeeded, *self.new_failed)}
         ended = [pod for pod in self.pods if pod.has_finished and pod.uid not in new]
-        return [pod for pod in ended if pod.has_succeeded], [pod for pod in ended if not pod.has_succeeded]
+        failed = [pod for pod in ended if not pod.has_succeeded and (pod.uid in self.tracked or not pod.is_deleting)]
+        return [pod for pod in ended if pod.has_succeeded], failed
 
 
 def counts_as_failed(job: JobView, pod: PodView) -> bool:

@@ -28,6 +28,25 @@ def test_the_backoff_outlives_a_restart():
     assert world.broken == []
 
 
+def test_pods_that_were_stopped_delay_nothing_after_a_restart():
+    """A suspended Job's Pods end as failed, and may stay for a while: another process resumes the Job at once."""
+    world = JobWorld({"completions": 2, "parallelism": 2})
+    world.look()
+    stopped = list(world.pods)
+    for name in stopped:
+        world.run_pod(name)
+    world.edit_job(suspend=True)
+    world.look()
+    for name in stopped:
+        world.pods[name]["metadata"]["finalizers"] = ["example.com/keep"]
+        world.end_pod(name, "Failed")
+    world.edit_job(suspend=False)
+    world.restart()
+    world.look()
+    assert len(world.active()) == 2
+    assert world.broken == []
+
+
 def test_the_backoff_is_kept_if_the_answer_to_the_count_is_lost():
     """The status lists the failure, so it is not new; the replacement waits nevertheless."""
     world = JobWorld({"completions": 1})
