@@ -69,7 +69,8 @@ def derive(schemas: Mapping[str, Any], presence: Mapping[str, Mapping[str, str]]
         name = short(full_name)
         versions = schema.get("x-kubernetes-group-version-kind", [])
         is_list = name.endswith("List") and "items" in schema.get("properties", {})
-        if is_list or name in SCALARS or name in ANYTHING:
+        is_custom = not full_name.startswith("io.k8s.")
+        if is_custom or is_list or name in SCALARS or name in ANYTHING:
             continue
         if len(versions) == 1 and "metadata" in schema.get("properties", {}):
             one = versions[0]

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from reconcile.cluster.api_server.apply_check import check_applied
@@ -54,6 +55,10 @@ _UNTRACKED: FieldSet = frozenset(
     ]
 )
 """What nobody owns."""
+
+
+_ZEROES_KEPT_MAX = 1_000
+"""Empty objects kept: one a kind, and versions of custom resources."""
 
 
 class ApplyConflict(ReconcileError):  # noqa: N818 - the API's word
@@ -293,6 +298,7 @@ def _conflict(found: list[tuple[ManagerKey, FieldPath]]) -> ApplyConflict:
     return ApplyConflict(text, causes)
 
 
+@lru_cache(maxsize=_ZEROES_KEPT_MAX)
 def _zero(struct: StructType) -> dict[str, Any]:
     """An object of the kind before anything is set: what is always there is nobody's."""
     return decode(struct, {}).value

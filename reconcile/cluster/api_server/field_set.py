@@ -78,21 +78,23 @@ def _canonical(element: str) -> str:
 def fields_v1(paths: Iterable[FieldPath]) -> dict[str, Any]:
     """A set as FieldsV1."""
     root: dict[str, Any] = {}
-    members = sorted(paths)
-    for path in members:
-        node = root
-        for element in path:
-            node = node.setdefault(element, {})
-    # Sorted, a path comes before the longer ones that begin with it.
-    for path, following in zip(members, [*members[1:], ()], strict=True):
-        if following[: len(path)] == path:
-            node = root
-            for element in path:
-                node = node[element]
-            inner = dict(node)
-            node.clear()
-            node["."] = {}
-            node.update(inner)
+    nodes: list[dict[str, Any]] = [root]
+    last: FieldPath = ()
+    for path in sorted(paths):
+        # Sorted, a path comes right before the longer ones that begin with it.
+        depth = 0
+        for one, other in zip(last, path, strict=False):
+            if one != other:
+                break
+            depth += 1
+        if depth == len(last) and last:
+            nodes[depth]["."] = {}
+        del nodes[depth + 1 :]
+        for element in path[depth:]:
+            node: dict[str, Any] = {}
+            nodes[-1][element] = node
+            nodes.append(node)
+        last = path
     return root
 
 

@@ -166,7 +166,9 @@ class Schema:
 
     @cached_property
     def _content(self) -> dict[str, Any]:
-        content: dict[str, Any] = json.decode(files(__package__).joinpath("data/schema.json").read_bytes())
+        content: dict[str, Any] = json.decode(
+            files("reconcile.cluster.api_server").joinpath("data/schema.json").read_bytes()
+        )
         return content
 
     @cached_property

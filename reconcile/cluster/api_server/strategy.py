@@ -134,9 +134,10 @@ _GATED: Mapping[str, Any] = {
 
 def _pod(pod: dict[str, Any]) -> None:
     spec = pod.get("spec") or {}
-    pod["status"] = {"phase": "Pending", "qosClass": quality_class(spec)}
+    status: dict[str, Any] = {"phase": "Pending", "qosClass": quality_class(spec)}
+    pod["status"] = status
     if spec.get("schedulingGates"):
-        pod["status"]["conditions"] = [{**_GATED, "lastTransitionTime": pod["metadata"].get("creationTimestamp")}]
+        status["conditions"] = [{**_GATED, "lastTransitionTime": pod["metadata"].get("creationTimestamp")}]
 
 
 def _namespace(namespace: dict[str, Any]) -> None:

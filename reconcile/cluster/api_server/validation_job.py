@@ -81,7 +81,7 @@ def _check_generated(job: Mapping[str, Any]) -> list[Invalid]:
     uid, name = metadata.get("uid", ""), metadata.get("name", "")
     problems = [] if uid else [required("metadata.uid")]
     labels = spec["template"].get("metadata", {}).get("labels") or {}
-    expected = dict(zip(_GENERATED, (uid, name, uid, name), strict=True))
+    expected: dict[str, str] = dict(zip(_GENERATED, (uid, name, uid, name), strict=True))
     for key, wanted in expected.items():
         field = "spec.template.metadata.labels"
         if key not in labels:

@@ -161,7 +161,7 @@ def _is_none(value: Any) -> bool:
     """Whether a number of Pods or a percentage is zero; what cannot be read counts as that."""
     if isinstance(value, str):
         return not re.fullmatch("[0-9]+%", value) or int(value[:-1]) == 0
-    return value == 0
+    return bool(value == 0)
 
 
 def _check_stateful_set(spec: Mapping[str, Any]) -> list[Invalid]:
