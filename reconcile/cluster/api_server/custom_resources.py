@@ -72,7 +72,7 @@ def _resource(spec: dict[str, Any], version: dict[str, Any]) -> ResourceType:
         subresources["status"] = Subresource(group, version["name"], names["kind"], ("get", "patch", "update"))
     if "scale" in declared:
         subresources["scale"] = Subresource("autoscaling", "v1", "Scale", ("get", "patch", "update"))
-    printed = version.get("additionalPrinterColumns") or [
+    printed: list[dict[str, Any]] = version.get("additionalPrinterColumns") or [
         {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}
     ]
     columns = [Column(one["name"], one["type"], one.get("format", ""), one.get("priority", 0)) for one in printed]

@@ -90,9 +90,8 @@ def _struct(struct: StructType) -> dict[str, Any]:
 
 
 def _field(field: Field) -> dict[str, Any]:
-    schema = _type(field.type)
-    if "$ref" in schema:
-        schema = {"allOf": [schema]}
+    own = _type(field.type)
+    schema: dict[str, Any] = {"allOf": [own]} if "$ref" in own else own
     if field.default is not None:
         schema["default"] = field.default
     if field.enum:

@@ -270,7 +270,7 @@ def _node(obj: dict[str, Any], now: datetime) -> list[Any]:
     labels = obj["metadata"].get("labels") or {}
     roles = sorted(one.removeprefix(prefix) for one in labels if one.startswith(prefix) and one != prefix)
     info = status.get("nodeInfo") or {}
-    addresses = {one.get("type"): one.get("address") for one in reversed(status.get("addresses") or ())}
+    addresses: dict[Any, Any] = {one.get("type"): one.get("address") for one in reversed(status.get("addresses") or ())}
     return [
         name,
         ",".join(words),
