@@ -70,8 +70,11 @@ class EmbeddedCluster:
         for config in self.nodes:
             runtime = self.runtime(self.clock)
             parts += [runtime, NodeAgent(self.client(f"node-{config.name}"), runtime, config, self.clock)]
-        async with anyio.create_task_group() as group:
-            for part in parts:
-                group.start_soon(part.run)
-            yield
-            group.cancel_scope.cancel()
+        try:
+            async with anyio.create_task_group() as group:
+                for part in parts:
+                    group.start_soon(part.run)
+                yield
+                group.cancel_scope.cancel()
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None  # the body's own error, or that of the part which ended the others
