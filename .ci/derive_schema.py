@@ -45,11 +45,11 @@ STRUCT = re.compile(r"^type (\w+) struct \{(.*?)^\}", re.MULTILINE | re.DOTALL)
 
 
 def fetch(rest: Rest) -> dict[str, Any]:
-    """The schemas of every group version that the server serves, by their full names."""
+    """The schemas of every version of the server's own groups, by their full names; custom resources come and go."""
     schemas: dict[str, Any] = {}
     index = json.loads(rest.request("GET", "/openapi/v3"))  # served as text/plain
     for path, entry in sorted(index["paths"].items()):
-        if re.fullmatch(r"api/v1|apis/[^/]+/v1|apis/autoscaling/v2", path):
+        if re.fullmatch(r"api/v1|apis/([a-z]+|[a-z.]+\.k8s\.io)/v1|apis/autoscaling/v2", path):
             schemas |= rest.request("GET", entry["serverRelativeURL"])["components"]["schemas"]
     return schemas
 
@@ -69,8 +69,7 @@ def derive(schemas: Mapping[str, Any], presence: Mapping[str, Mapping[str, str]]
         name = short(full_name)
         versions = schema.get("x-kubernetes-group-version-kind", [])
         is_list = name.endswith("List") and "items" in schema.get("properties", {})
-        is_custom = not full_name.startswith("io.k8s.")
-        if is_custom or is_list or name in SCALARS or name in ANYTHING:
+        if is_list or name in SCALARS or name in ANYTHING:
             continue
         if len(versions) == 1 and "metadata" in schema.get("properties", {}):
             one = versions[0]

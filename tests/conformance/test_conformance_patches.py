@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import api_patches as patches
@@ -24,11 +25,9 @@ TIMES_LONG = 40
 WRITES = 7
 """Of one object's history: enough for managers to share, take and lose fields."""
 MANAGERS = ("m1", "m2", "m3", "kubectl")
-PATHS = {
-    "ConfigMap": "/api/v1/namespaces/{}/configmaps",
-    "Deployment": "/apis/apps/v1/namespaces/{}/deployments",
-    "Example": "/apis/conformance.example.com/v1/namespaces/{}/examples",
-}
+KINDS = ("ConfigMap", "Deployment", "Example")
+DEPLOYMENTS = "/apis/apps/v1/namespaces/{}/deployments"
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
 @pytest.fixture
@@ -46,7 +45,7 @@ def check(answers: Answers, what: Any) -> None:
 
 
 def compare_patches(twins: Twins, namespace: str, seeds: range) -> None:
-    path = PATHS["Deployment"].format(namespace)
+    path = DEPLOYMENTS.format(namespace)
     check(twins.request("POST", path, patches.deployment("patched")), "the Deployment itself")
     for seed in seeds:
         patch = patches.strategic_patch(Draw(seed))
@@ -67,19 +66,19 @@ def test_many_strategic_merge_patches(twins: Twins, namespace: str) -> None:
 
 def test_json_patches(twins: Twins, namespace: str) -> None:
     """Each operation, where it fits and where it does not."""
-    path = PATHS["Deployment"].format(namespace)
+    path = DEPLOYMENTS.format(namespace)
     check(twins.request("POST", path, patches.deployment("patched")), "the Deployment itself")
     for patch in patches.JSON_PATCHES:
         check(twins.dry_run("PATCH", f"{path}/patched", patch, JSON_PATCH), patch)
 
 
-def write_history(twins: Twins, path: str, kind: str, seed: int, name: str) -> None:
+def write_history(twins: Twins, path: str, kind: str, seed: int, group: str) -> None:
     """An object's life under several managers, who apply, put and patch it."""
-    draw = Draw(seed)
+    draw, name = Draw(seed), f"h{seed}"
     stored: dict[str, Any] | None = None
     done = []
     for _ in range(WRITES):
-        body, manager = patches.configuration(draw, name, kind), draw.one(*MANAGERS)
+        body, manager = patches.configuration(draw, name, kind, group), draw.one(*MANAGERS)
         verb = draw.one("apply", "apply", "apply", "put", "merge") if stored else draw.one("apply", "create")
         done.append((verb, manager, body))
         match verb:
@@ -115,52 +114,51 @@ def put(twins: Twins, path: str, body: dict[str, Any], manager: str) -> Answers:
     return Answers(*answers[0], answers[1].status, json.loads(answers[1].body))
 
 
-def serve_examples(twins: Twins, path: str) -> None:
-    definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-    twins.real.request("POST", definitions, patches.DEFINITION)  # perhaps another test's already
-    assert twins.embedded("POST", definitions, patches.DEFINITION).status == 201
-
-
-async def wait_for_examples(twins: Twins, path: str) -> None:
-    """A real server serves a definition a moment later, and knows its type for server-side apply later still."""
-    body = {"apiVersion": "conformance.example.com/v1", "kind": "Example", "metadata": {"name": "probe"}}
-    body["spec"] = {"n": 1, "l": [{"k": "a"}]}
-    await eventually(lambda: twins.real.dry_run("PATCH", f"{path}/probe", body, APPLY, fieldManager="p")[0] == 201)
+@asynccontextmanager
+async def served(twins: Twins, namespace: str, kind: str) -> AsyncIterator[tuple[str, str]]:
+    """The path of a kind's objects, and the group of a custom one, which is served as long as this lasts."""
+    if kind != "Example":
+        yield (DEPLOYMENTS if kind == "Deployment" else "/api/v1/namespaces/{}/configmaps").format(namespace), ""
+        return
+    group = f"{namespace[-8:]}.example.com"
+    path = f"/apis/{group}/v1/namespaces/{namespace}/examples"
+    try:
+        assert twins.real.request("POST", DEFINITIONS, patches.definition(group))[0] == 201
+        assert twins.embedded("POST", DEFINITIONS, patches.definition(group)).status == 201
+        # A real server serves a definition a moment later, and knows its type for server-side apply later still.
+        body = {"apiVersion": f"{group}/v1", "kind": "Example", "metadata": {"name": "probe"}}
+        body["spec"] = {"n": 1, "l": [{"k": "a"}]}
+        await eventually(lambda: twins.real.dry_run("PATCH", f"{path}/probe", body, APPLY, fieldManager="p")[0] == 201)
+        yield path, group
+    finally:
+        twins.real.request("DELETE", f"{DEFINITIONS}/examples.{group}")
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("kind", PATHS)
+@pytest.mark.parametrize("kind", KINDS)
 async def test_objects_under_several_managers(twins: Twins, namespace: str, kind: str) -> None:
     """Ownership, conflicts, removal of what is no longer applied, resets of managedFields."""
-    path = PATHS[kind].format(namespace)
-    if kind == "Example":
-        serve_examples(twins, path)
-        await wait_for_examples(twins, path)
-    for seed in range(HISTORIES):
-        write_history(twins, path, kind, seed, f"h{seed}")
+    async with served(twins, namespace, kind) as (path, group):
+        for seed in range(HISTORIES):
+            write_history(twins, path, kind, seed, group)
 
 
 @pytest.mark.long
 @pytest.mark.asyncio
-@pytest.mark.parametrize("kind", PATHS)
+@pytest.mark.parametrize("kind", KINDS)
 async def test_many_objects_under_several_managers(twins: Twins, namespace: str, kind: str) -> None:
     """Other seeds than the sample's; some minutes."""
-    path = PATHS[kind].format(namespace)
-    if kind == "Example":
-        serve_examples(twins, path)
-        await wait_for_examples(twins, path)
-    for seed in range(HISTORIES, HISTORIES * TIMES_LONG):
-        write_history(twins, path, kind, seed, f"h{seed}")
+    async with served(twins, namespace, kind) as (path, group):
+        for seed in range(HISTORIES, HISTORIES * TIMES_LONG):
+            write_history(twins, path, kind, seed, group)
 
 
 @pytest.mark.asyncio
 async def test_custom_resources(twins: Twins, namespace: str) -> None:
     """Pruning, defaults, nulls and every rule of a structural schema."""
-    path = PATHS["Example"].format(namespace)
-    serve_examples(twins, path)
-    await wait_for_examples(twins, path)
-    for seed in range(EXAMPLES):
-        body = patches.example(Draw(seed), f"e{seed}")
-        for validation in ("Warn", "Strict"):
-            answers = twins.dry_run("POST", path, body, fieldValidation=validation)
-            check(answers, {"seed": seed, "validation": validation, "body": body})
+    async with served(twins, namespace, "Example") as (path, group):
+        for seed in range(EXAMPLES):
+            body = patches.example(Draw(seed), f"e{seed}", group)
+            for validation in ("Warn", "Strict"):
+                answers = twins.dry_run("POST", path, body, fieldValidation=validation)
+                check(answers, {"seed": seed, "validation": validation, "body": body})

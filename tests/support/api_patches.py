@@ -125,7 +125,7 @@ JSON_PATCHES: tuple[list[dict[str, Any]], ...] = (
 )
 
 
-def configuration(draw: Draw, name: str, kind: str) -> dict[str, Any]:
+def configuration(draw: Draw, name: str, kind: str, group: str) -> dict[str, Any]:
     """What a manager applies, or puts: the whole of what it wants."""
     owners = [{"apiVersion": "v1", "kind": "Secret", "name": "q", "uid": one} for one in "123"]
     metadata: dict[str, Any] = {"name": name}
@@ -142,7 +142,7 @@ def configuration(draw: Draw, name: str, kind: str) -> dict[str, Any]:
         more = draw.fields(0.2, immutable=[False, None])
         return {"apiVersion": "v1", "kind": kind, "metadata": metadata, **more, "data": data}
     found = _workload_configuration(draw) if kind == "Deployment" else _custom_configuration(draw)
-    version = "apps/v1" if kind == "Deployment" else "conformance.example.com/v1"
+    version = "apps/v1" if kind == "Deployment" else f"{group}/v1"
     return {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": found}
 
 
@@ -196,17 +196,6 @@ def _custom_configuration(draw: Draw) -> dict[str, Any]:
     }
 
 
-DEFINITION: dict[str, Any] = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": "examples.conformance.example.com"},
-    "spec": {
-        "group": "conformance.example.com",
-        "scope": "Namespaced",
-        "names": {"plural": "examples", "kind": "Example"},
-        "versions": [{"name": "v1", "served": True, "storage": True, "subresources": {"status": {}}}],
-    },
-}
 _ITEM = {
     "type": "object",
     "required": ["k"],
@@ -247,16 +236,27 @@ PROPERTIES: dict[str, Any] = {
     "all": {"type": "integer", "allOf": [{"minimum": 3}, {"maximum": 4}]},
     "i32": {"type": "integer", "format": "int32"},
 }
-DEFINITION["spec"]["versions"][0]["schema"] = {
-    "openAPIV3Schema": {
-        "type": "object",
-        "required": ["spec"],
-        "properties": {
-            "spec": {"type": "object", "required": ["n"], "properties": PROPERTIES},
-            "status": {"type": "object", "properties": {"r": {"type": "integer"}}},
+
+
+def definition(group: str) -> dict[str, Any]:
+    """A CustomResourceDefinition with every rule of a structural schema; the group is a test's own."""
+    spec = {"type": "object", "required": ["n"], "properties": PROPERTIES}
+    status = {"type": "object", "properties": {"r": {"type": "integer"}}}
+    schema = {"type": "object", "required": ["spec"], "properties": {"spec": spec, "status": status}}
+    version = {"name": "v1", "served": True, "storage": True, "subresources": {"status": {}}}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"examples.{group}"},
+        "spec": {
+            "group": group,
+            "scope": "Namespaced",
+            "names": {"plural": "examples", "kind": "Example"},
+            "versions": [{**version, "schema": {"openAPIV3Schema": schema}}],
         },
     }
-}
+
+
 VALUES: dict[str, tuple[Any, ...]] = {
     "n": (1, 3, 0, 9, "x", 1.5),
     "s": ("ab", "b", "abcde", "xx", 3, None),
@@ -282,9 +282,9 @@ VALUES: dict[str, tuple[Any, ...]] = {
 }
 
 
-def example(draw: Draw, name: str) -> dict[str, Any]:
+def example(draw: Draw, name: str, group: str) -> dict[str, Any]:
     """A custom resource, with mistakes."""
     spec = {"n": 1, **draw.fields(0.15, **VALUES)}
     metadata = {"name": name, **draw.fields(0.08, labels=[{"a": "b"}, {"bad k": "x"}], finalizers=[["bad"]], foo=[1])}
     more = draw.fields(0.05, foo=[1], status=[{"r": 1}])
-    return {"apiVersion": "conformance.example.com/v1", "kind": "Example", "metadata": metadata, "spec": spec, **more}
+    return {"apiVersion": f"{group}/v1", "kind": "Example", "metadata": metadata, "spec": spec, **more}

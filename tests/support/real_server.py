@@ -35,14 +35,17 @@ class RealServer:
         """The status and the decoded answer."""
         if query:
             path = f"{path}?{urllib.parse.urlencode(query)}"
-        content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        sent = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         headers = {"Accept": JSON, "Authorization": f"Bearer {self._rest.token}", "User-Agent": "conformance/1"}
-        if content is not None:
+        if sent is not None:
             headers["Content-Type"] = content_type
         connection = self._connect()
-        connection.request(method, path, content, headers)
+        connection.request(method, path, sent, headers)
         response = connection.getresponse()
-        return response.status, json.loads(response.read())
+        content = response.read()
+        if (response.getheader("Content-Type") or "").startswith(JSON):
+            return response.status, json.loads(content)
+        return response.status, {"kind": "Status", "message": content.decode(errors="replace")}
 
     def dry_run(
         self, method: str, path: str, body: Any, content_type: str = JSON, **query: str
