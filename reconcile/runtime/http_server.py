@@ -45,6 +45,9 @@ HEADER_BYTES_MAX = 8190
 STOP_SECONDS = 1.0
 """How long ``stop`` lets answers under way finish. aiohttp's own default, 60 s, would outlast a pod's grace period."""
 
+KEPT_SECONDS = 75.0
+"""How long ``RequestServer`` keeps an idle connection: longer than clients do, so that they close it and not we."""
+
 _PORT = re.compile(r"[0-9]{1,5}")
 _HEADERS = {"Server": "reconcile", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
@@ -306,7 +309,11 @@ class RequestServer:
 
         self._web = web
         self._aiohttp = web.Server(
-            self._answer, access_log=None, logger=logging.getLogger("reconcile.http.protocol"), keepalive_timeout=75.0
+            self._answer,
+            access_log=None,
+            logger=logging.getLogger("reconcile.http.protocol"),
+            keepalive_timeout=KEPT_SECONDS,
+            handler_cancellation=True,  # a stream whose client is gone ends now, not with its next part
         )
         try:
             self._listener = await asyncio.get_running_loop().create_server(

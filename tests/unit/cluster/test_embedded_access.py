@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 from pathlib import Path
@@ -16,6 +17,7 @@ from reconcile.cluster.api_server.server import BODY_BYTES_MAX, APIServer
 from reconcile.errors import ConfigurationError
 from reconcile.runtime.clock import SYSTEM_CLOCK
 from reconcile.runtime.http_server import Address
+from reconcile.testing.waiting import eventually
 
 ANYWHERE = "0.0.0.0"  # noqa: S104  what is refused here
 MAPS = "/api/v1/namespaces/default/configmaps"
@@ -46,6 +48,25 @@ async def test_the_token_and_the_host_are_checked() -> None:
         assert await requested(front, "/readyz") == (200, "ok")
         status, said = await requested(front, MAPS, **right, Host="attacker.example")
         assert (status, "Host header" in json.loads(said)["message"]) == (403, True)
+    finally:
+        await front.stop()
+
+
+@pytest.mark.asyncio
+async def test_a_watch_whose_client_is_gone_is_closed() -> None:
+    """It is not kept until the next event, which may never come."""
+    server = api_server()
+    front = HTTPFront(server, SYSTEM_CLOCK, Address("127.0.0.1", 0), admin_only(TOKEN))
+    await front.start()
+    try:
+        sleeping = server.storage.tables["namespaces"]
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(front.url.rpartition(":")[2]))
+        head = f"GET /api/v1/namespaces?watch=1 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+        writer.write(head.encode())
+        await reader.readuntil(b"kube-system")
+        await eventually(lambda: sleeping.sleeping, why="the watch waits for changes")
+        writer.close()
+        await eventually(lambda: not sleeping.sleeping, why="the watch is closed")
     finally:
         await front.stop()
 
