@@ -6,7 +6,6 @@ Caveat: Pods on a lost node are not evicted.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -15,7 +14,8 @@ import anyio
 
 from reconcile.client import writes
 from reconcile.client.api import Client
-from reconcile.errors import ConflictError, DecodeError, NotFoundError, ReconcileError
+from reconcile.cluster.work import send, work
+from reconcile.errors import DecodeError
 from reconcile.model.delta import Delta
 from reconcile.model.key import ObjectKey
 from reconcile.model.object import Object
@@ -23,7 +23,6 @@ from reconcile.model.patch import MergePatch, StrategicMergePatch
 from reconcile.model.resource import Kind, Resource
 from reconcile.model.scope import Scope
 from reconcile.model.timestamp import parse, render
-from reconcile.model.write import Refused, Unknown, Write
 from reconcile.runtime.cache import Cache
 from reconcile.runtime.clock import Clock
 from reconcile.runtime.workqueue import WorkQueue
@@ -39,8 +38,6 @@ _NOT_READY: Final = "node.kubernetes.io/not-ready"
 _UNREACHABLE: Final = "node.kubernetes.io/unreachable"
 _CORDONED: Final = "node.kubernetes.io/unschedulable"
 _EFFECTS: Final = ("NoSchedule", "NoExecute")
-
-_log = logging.getLogger("reconcile.cluster.node_lifecycle")
 
 
 def taints_of(ready: str, taints: Sequence[Mapping[str, Any]], *, is_cordoned: bool, now: str) -> list[dict[str, Any]]:
@@ -73,17 +70,7 @@ class NodeLifecycle:
         async with anyio.create_task_group() as group:
             group.start_soon(self._cache.run)
             await self._cache.wait_synced()
-            while True:
-                key = await self._queue.get()
-                try:
-                    await self._look(key)
-                except ReconcileError as error:
-                    delay_seconds = self._queue.add_rate_limited(key)
-                    _log.warning("node %s failed, again in %.2f s: %s", key, delay_seconds, error)
-                else:
-                    self._queue.forget(key)
-                finally:
-                    self._queue.done(key)
+            await work(self._queue, self._look)
 
     def _changed(self, deltas: Iterable[Delta], /) -> None:
         for delta in deltas:
@@ -107,7 +94,7 @@ class NodeLifecycle:
         if wanted != taints:
             patch = MergePatch({"spec": {"taints": wanted or None}})
             # A taint is somebody else's to add meanwhile: the version is a precondition.
-            await self._send(writes.patch(_NODES, key, patch, resource_version=node.resource_version))
+            await send(self._client, writes.patch(_NODES, key, patch, resource_version=node.resource_version))
         return None
 
     def _heard_of(self, node: Object, ready: Mapping[str, Any] | None) -> datetime:
@@ -135,15 +122,4 @@ class NodeLifecycle:
             "lastTransitionTime": render(now),
         }
         patch = StrategicMergePatch({"status": {"conditions": [condition]}})
-        await self._send(writes.patch(_NODES, node.key, patch, subresource="status", uid=node.uid))
-
-    async def _send(self, write: Write) -> None:
-        match await self._client.send(write):
-            case Refused(error=NotFoundError() | ConflictError()):
-                return  # the watch tells what it is now
-            case Refused(error=error):
-                raise error
-            case Unknown(reason=reason):
-                raise ReconcileError(f"{write}: {reason}")
-            case _:
-                return
+        await send(self._client, writes.patch(_NODES, node.key, patch, subresource="status", uid=node.uid))

@@ -8,7 +8,6 @@ Guarantees:
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
@@ -31,14 +30,13 @@ from reconcile.cluster.runtimes.runtime import (
     Runtime,
     SandboxConfig,
 )
-from reconcile.errors import ConflictError, NotFoundError, ReconcileError
+from reconcile.cluster.work import send, work
 from reconcile.model.delta import Delta
 from reconcile.model.key import ObjectKey
 from reconcile.model.object import Object
 from reconcile.model.patch import StrategicMergePatch
 from reconcile.model.resource import Kind, Resource
 from reconcile.model.timestamp import parse
-from reconcile.model.write import Refused, Unknown, Write
 from reconcile.runtime.cache import Cache
 from reconcile.runtime.clock import Clock
 from reconcile.runtime.workqueue import WorkQueue
@@ -50,8 +48,6 @@ WORKERS = 4
 
 START_ERROR_CODE = 128
 """The exit code of a container that could not be started (runc's)."""
-
-_log = logging.getLogger("reconcile.cluster.node_agent")
 
 _PODS = Resource(Kind("", "v1", "Pod"), "pods")
 
@@ -92,26 +88,11 @@ class NodeAgent:
             group.start_soon(self._cache.run)
             await self._cache.wait_synced()
             for _ in range(WORKERS):
-                group.start_soon(self._work)
+                group.start_soon(work, self._queue, self._sync)
 
     def _changed(self, deltas: Sequence[Delta], /) -> None:
         for delta in deltas:
             self._queue.add(delta.key)
-
-    async def _work(self) -> None:
-        while True:
-            key = await self._queue.get()
-            try:
-                await self._sync(key)
-            except ReconcileError as error:
-                delay_seconds = self._queue.add_rate_limited(key)
-                _log.warning(
-                    "node %s, Pod %s failed, again in %.2f s: %s", self._config.name, key, delay_seconds, error
-                )
-            else:
-                self._queue.forget(key)
-            finally:
-                self._queue.done(key)
 
     # -- one Pod ------------------------------------------------------------------------------------------------------
 
@@ -139,7 +120,7 @@ class NodeAgent:
                 return
         if pod.is_deleting and pod.metadata.deletion_grace_period_seconds:
             # The kubelet's last word: nothing runs any more, so no grace is needed.
-            await self._send(writes.delete(_PODS, key, uid=pod.uid, grace_period_seconds=0))
+            await send(self._client, writes.delete(_PODS, key, uid=pod.uid, grace_period_seconds=0))
 
     def _take_on(self, pod: Object, view: PodView) -> _Pod:
         now = self._clock.wall()
@@ -227,23 +208,8 @@ class NodeAgent:
         if status == known.written:
             return
         patch = StrategicMergePatch({"status": status})
-        await self._send(writes.patch(_PODS, pod.key, patch, subresource="status", uid=pod.uid))
+        await send(self._client, writes.patch(_PODS, pod.key, patch, subresource="status", uid=pod.uid))
         known.written = status
-
-    async def _send(self, write: Write) -> None:
-        """Send it. A Pod that is gone, or another one by now, needs no write: the watch tells of it."""
-        outcome = await self._client.send(write)
-        if isinstance(outcome, Unknown):
-            outcome = await self._client.resolve(write)
-        match outcome:
-            case Refused(error=NotFoundError() | ConflictError()):
-                return
-            case Refused(error=error):
-                raise error
-            case Unknown(reason=reason):
-                raise ReconcileError(f"{write}: {reason}")
-            case _:
-                return
 
 
 def _ran_for_long(one: ContainerStatus, config: NodeConfig) -> bool:

@@ -16,7 +16,8 @@ from reconcile.client import writes
 from reconcile.client.api import Client
 from reconcile.cluster.scheduler.fit import Candidate, choose
 from reconcile.cluster.scheduler.view import Condition, PodSpec, PodView
-from reconcile.errors import ConflictError, DecodeError, NotFoundError, ReconcileError
+from reconcile.cluster.work import send, work
+from reconcile.errors import DecodeError
 from reconcile.model.built_in import built_in
 from reconcile.model.delta import Delta
 from reconcile.model.key import ObjectKey
@@ -24,7 +25,6 @@ from reconcile.model.object import Object
 from reconcile.model.patch import StrategicMergePatch
 from reconcile.model.resource import Kind, Resource
 from reconcile.model.timestamp import render
-from reconcile.model.write import Refused, Unknown, Write
 from reconcile.runtime.cache import Cache
 from reconcile.runtime.clock import Clock
 from reconcile.runtime.workqueue import WorkQueue
@@ -63,17 +63,7 @@ class Scheduler:
         async with anyio.create_task_group() as group:
             group.start_soon(self._cache.run)
             await self._cache.wait_synced()
-            while True:
-                key = await self._queue.get()
-                try:
-                    await self._schedule(key)
-                except ReconcileError as error:
-                    delay_seconds = self._queue.add_rate_limited(key)
-                    _log.warning("scheduling %s failed, again in %.2f s: %s", key, delay_seconds, error)
-                else:
-                    self._queue.forget(key)
-                finally:
-                    self._queue.done(key)
+            await work(self._queue, self._schedule)
 
     # -- what changes -------------------------------------------------------------------------------------------------
 
@@ -137,7 +127,7 @@ class Scheduler:
 
     async def _bind(self, pod: Object, node: str, spec: PodSpec) -> None:
         self._assumed[pod.uid] = (node, spec)
-        if not await self._send(writes.bind(_PODS, pod.key, node, uid=pod.uid)):
+        if not await send(self._client, writes.bind(_PODS, pod.key, node, uid=pod.uid)):
             self._assumed.pop(pod.uid, None)
 
     async def _say(self, pod: Object, reason: str, message: str) -> None:
@@ -154,19 +144,4 @@ class Scheduler:
             "lastTransitionTime": render(self._clock.wall()),
         }
         patch = StrategicMergePatch({"status": {"conditions": [condition]}})
-        await self._send(writes.patch(_PODS, pod.key, patch, subresource="status", uid=pod.uid))
-
-    async def _send(self, write: Write) -> bool:
-        """Whether it was done. What is gone or has changed is not: the watch tells of it."""
-        outcome = await self._client.send(write)
-        if isinstance(outcome, Unknown):
-            outcome = await self._client.resolve(write)
-        match outcome:
-            case Refused(error=NotFoundError() | ConflictError()):
-                return False
-            case Refused(error=error):
-                raise error
-            case Unknown(reason=reason):
-                raise ReconcileError(f"{write}: {reason}")
-            case _:
-                return True
+        await send(self._client, writes.patch(_PODS, pod.key, patch, subresource="status", uid=pod.uid))
