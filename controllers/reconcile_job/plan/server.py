@@ -5,14 +5,14 @@ server              Jobs with our ``managedBy``                 ``--replace``
 ==================  ==========================================  =====================================================
 1.34.2 and later    everything                                  everything
 1.32 – 1.34.1       a resumed Job may keep its first start      the same
-1.29 – 1.31         refused: the field is off by default, and   a resumed Job may keep its first start
+1.31                refused: the field is off by default, and   a resumed Job may keep its first start
                     kube-controller-manager would run them too
-before 1.29         refused                                     refused: ``status.terminating`` is not kept
+before 1.31         refused                                     refused: most Jobs could not complete
 ==================  ==========================================  =====================================================
 
-Sources: KEP-4368 (managedBy: alpha 1.30, on by default since 1.32), KEP-3939 (``status.terminating``: on by default
-since 1.29), kubernetes/kubernetes#134521 (a startTime that is set anew on resume is refused; fixed in 1.32.10, 1.33.6
-and 1.34.2).
+Sources: KEP-4368 (managedBy: alpha 1.30, on by default since 1.32), KEP-3998 and kubernetes/kubernetes#122303 (until
+1.31 ``SuccessCriteriaMet`` is unknown, or refused for a Job without a successPolicy, and here every Complete has it),
+kubernetes/kubernetes#134521 (a startTime that is set anew on resume is refused; fixed in 1.32.10, 1.33.6 and 1.34.2).
 Caveats: a gate that an administrator has turned off does not show in the version.
 """
 
@@ -27,7 +27,7 @@ from reconcile import UsageError
 from reconcile_job.plan.options import Options
 
 OLDEST_MANAGED_BY: Final = (1, 32)
-OLDEST_REPLACE: Final = (1, 29)
+OLDEST_REPLACE: Final = (1, 31)
 
 START_TIME_FIXED: Final = {(1, 32): 10, (1, 33): 6, (1, 34): 2}
 """The first patch release of each minor release in which a resumed Job may get a new start time."""
@@ -78,7 +78,8 @@ def _refusal(git_version: str, options: Options, release: tuple[int, int]) -> st
     if options.replace:
         oldest = ".".join(map(str, OLDEST_REPLACE))
         return (
-            f"{said}needs {oldest} or later with --replace: upgrade the cluster, or leave its Jobs to the built-in one"
+            f"{said}needs {oldest} or later with --replace: before, servers refuse the condition "
+            f"SuccessCriteriaMet for most Jobs (1.30) or do not know it, and none completes without; upgrade the cluster, or leave its Jobs to the built-in one"
         )
     oldest = ".".join(map(str, OLDEST_MANAGED_BY))
     way_out = "upgrade the cluster"

@@ -44,7 +44,7 @@ def test_a_current_server_has_everything(version: str, options: Options) -> None
         ("v1.32.0", OURS),
         ("v1.32.9", REPLACE),
         ("v1.31.14", REPLACE),
-        ("v1.29.0", REPLACE),
+        ("v1.31.0", REPLACE),
     ],
 )
 def test_an_older_one_is_served_with_a_warning(version: str, options: Options) -> None:
@@ -61,8 +61,10 @@ def test_an_older_one_is_served_with_a_warning(version: str, options: Options) -
     [
         ("v1.31.2", OURS, ["v1.31.2", "1.32 or later", "spec.managedBy", "--replace"]),
         ("v1.28.15", OURS, ["v1.28.15", "1.32 or later", "upgrade the cluster"]),
-        ("v1.28.15", REPLACE, ["v1.28.15", "1.29 or later", "built-in"]),
-        ("v1.9.0", REPLACE, ["1.29 or later"]),
+        ("v1.28.15", REPLACE, ["v1.28.15", "1.31 or later", "SuccessCriteriaMet", "built-in"]),
+        ("v1.30.14", REPLACE, ["v1.30.14", "1.31 or later"]),
+        ("v1.30.14", OURS, ["1.32 or later", "upgrade the cluster"]),
+        ("v1.9.0", REPLACE, ["1.31 or later"]),
     ],
 )
 def test_an_old_one_is_refused(version: str, options: Options, texts: list[str]) -> None:
