@@ -79,7 +79,8 @@ def _refusal(git_version: str, options: Options, release: tuple[int, int]) -> st
         oldest = ".".join(map(str, OLDEST_REPLACE))
         return (
             f"{said}needs {oldest} or later with --replace: before, servers refuse the condition "
-            f"SuccessCriteriaMet for most Jobs (1.30) or do not know it, and none completes without; upgrade the cluster, or leave its Jobs to the built-in one"
+            f"SuccessCriteriaMet for most Jobs (1.30) or do not know it, and none completes without; upgrade the "
+            f"cluster, or leave its Jobs to the built-in one"
         )
     oldest = ".".join(map(str, OLDEST_MANAGED_BY))
     way_out = "upgrade the cluster"
