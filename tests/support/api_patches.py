@@ -121,6 +121,9 @@ JSON_PATCHES: tuple[list[dict[str, Any]], ...] = (
     [{"op": "remove", "path": "/spec/template/spec/containers/x"}],
     [{"op": "replace", "path": "", "value": {}}],
     [{"op": "zip", "path": "/metadata"}],
+    [{"op": "replace", "path": "/spec/replicas", "value": "x"}],
+    [{"op": "replace", "path": "/spec/template/spec/containers", "value": {}}],
+    [{"op": "remove", "path": "/metadata"}],
     [{"op": "add"}],
 )
 

@@ -90,8 +90,7 @@ def comparable(answer: dict[str, Any]) -> Any:
 
 def told(message: str) -> str:
     """A cause's message without a composite value, which a real server shows in a form of its own language."""
-    message = re.sub(
-        r"((?:Invalid|Duplicate|Unsupported) value: )(?:\{.*\}|\[.*\]|null|[a-z.]+\w*\{.*\})(: |$)", r"\1…\2", message
-    )
+    composite = r'"?\{.*\}"?|\[.*\]|null|[a-z.]+\w*\{.*\}'
+    message = re.sub(rf"((?:Invalid|Duplicate|Unsupported) value: )(?:{composite})(: |$)", r"\1…\2", message)
     message = re.sub(r"\b[0-9a-f]{8}-[0-9a-f-]{27}\b", "UID", message)
     return re.sub(r"(pod updates may not change fields other than .*?\))\n.*", r"\1", message, flags=re.DOTALL)

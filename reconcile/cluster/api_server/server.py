@@ -119,6 +119,8 @@ class APIServer:
             answer = self._answer(request, now)
         except Failure as error:
             answer = refused(error)
+        except RecursionError:
+            answer = refused(failure.bad_request("the object is nested too deeply"))
         return with_warnings(request, answer) if isinstance(answer, Response) else answer
 
     def load(self, lines: list[bytes]) -> None:

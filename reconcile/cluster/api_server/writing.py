@@ -18,7 +18,7 @@ from reconcile.cluster.api_server.request import Response
 from reconcile.cluster.api_server.storage import Stored, stored
 from reconcile.cluster.api_server.stored_form import from_stored, to_stored
 from reconcile.cluster.api_server.strategy import before_reading, prepare_create, prepare_update
-from reconcile.model import timestamp
+from reconcile.model import json, timestamp
 
 Operation = Literal["Update", "Apply"]
 Change = Callable[[dict[str, Any]], dict[str, Any]]
@@ -121,9 +121,20 @@ def patch(backend: Backend, call: Call) -> Response:
             )
         if metadata["name"] != call.target.name:
             raise _wrong_name(str(metadata["name"]), call.target.name)
-        return _read(call, {**found, "kind": resource.kind, "apiVersion": resource.api_version})
+        try:
+            return _read(call, {**found, "kind": resource.kind, "apiVersion": resource.api_version})
+        except Failure as refusal:
+            raise _bad_patch(refusal, found) if refusal.code == 400 else refusal from None
 
     return updated(backend, call, patched)
+
+
+def _bad_patch(refusal: Failure, found: dict[str, Any]) -> Failure:
+    """What a patch makes cannot be read: then the patch is invalid, not the request."""
+    reason = refusal.message.partition(" cannot be handled as a ")[2].partition(": ")[2] or refusal.message
+    value = json.encode(json.encode(found).decode()).decode()
+    one = cause("FieldValueInvalid", f"Invalid value: {value}: {reason}", "patch")
+    return Failure(422, f' "" is invalid: patch: {one["message"]}', details={"causes": [one]})
 
 
 _NO_STRATEGIC = (
