@@ -12,6 +12,8 @@ import attrs
 from reconcile.client.api import Client
 from reconcile.cluster.api_server.memory import memory_transport
 from reconcile.cluster.api_server.server import APIServer
+from reconcile.cluster.garbage_collector.collector import GarbageCollector
+from reconcile.cluster.namespace_controller import NamespaceController
 from reconcile.cluster.node_agent.agent import NodeAgent
 from reconcile.cluster.node_agent.node import NodeConfig
 from reconcile.cluster.node_lifecycle import NodeLifecycle
@@ -66,6 +68,8 @@ class EmbeddedCluster:
         parts: list[_Part] = [
             Scheduler(self.client("scheduler"), self.clock),
             NodeLifecycle(self.client("node-lifecycle"), self.clock),
+            GarbageCollector(self.client("garbage-collector"), self.clock),
+            NamespaceController(self.client("namespace-controller"), self.clock),
         ]
         for config in self.nodes:
             runtime = self.runtime(self.clock)
