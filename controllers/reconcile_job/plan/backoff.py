@@ -77,8 +77,17 @@ def finished_at(pod: PodView) -> datetime:
         if condition.type == "Ready" and condition.status == "False" and condition.last_transition_time is not None:
             return condition.last_transition_time
     if meta.deletion_timestamp is not None:
-        return meta.deletion_timestamp - timedelta(seconds=meta.deletion_grace_period_seconds or 0)
+        return meta.deletion_timestamp - _as_the_server_adds(meta.deletion_grace_period_seconds or 0)
     return meta.creation_timestamp or _EPOCH
+
+
+def _as_the_server_adds(seconds: int) -> timedelta:
+    """A grace period as the API server adds it to a time: in nanoseconds, and 64 bits of them.
+
+    It admits any number of seconds. Of more than 292 years what is left after the overflow is in the timestamp.
+    """
+    nanoseconds = (seconds * 10**9 + 2**63) % 2**64 - 2**63
+    return timedelta(microseconds=nanoseconds // 1000)
 
 
 def _containers_ended_at(pod: PodView) -> datetime | None:

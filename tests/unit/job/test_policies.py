@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from job_builders import NOW, job, pod
 
@@ -151,3 +152,20 @@ def test_when_a_pod_finished():
     sidecar = [{"name": "side", "restartPolicy": "Always"}]
     late = pod("a", "Failed", codes={"main": 1}, init_codes={"side": 0, "plain": 0}, finished=7, initContainers=sidecar)
     assert finished_at(late) == later(7)
+
+
+@pytest.mark.parametrize(
+    ("grace_seconds", "deletion"),
+    [
+        (10**12, datetime(2149, 9, 19, 19, 13, 58, tzinfo=UTC)),  # what a real API server answered
+        (2**63 - 1, datetime(2026, 11, 24, 18, 33, 37, tzinfo=UTC)),  # all but nothing is left of it after the overflow
+    ],
+)
+def test_a_grace_period_past_all_bounds_is_taken_off_as_the_server_added_it(grace_seconds, deletion):
+    """The API server admits any grace period, and its sum overflows; when the deletion was asked for is found."""
+    gone = pod("a", deleting=True)
+    metadata = msgspec.structs.replace(
+        gone.metadata, deletion_timestamp=deletion, deletion_grace_period_seconds=grace_seconds
+    )
+    asked = finished_at(msgspec.structs.replace(gone, metadata=metadata))
+    assert abs(asked - datetime(2026, 11, 24, 18, 33, 38, tzinfo=UTC)) <= timedelta(seconds=1)
