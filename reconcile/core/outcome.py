@@ -25,7 +25,8 @@ Of an exception group that contains several of these the first one of this order
 
 A conflict is how optimistic locking says "read again": somebody else wrote first. So it has an outcome of its own, and
 is neither an error in the logs nor in the metrics; that it is put back with backoff shows in the queue's retries. An
-``InvalidError`` without a field is one too: a failed ``test`` of a JSON patch, which the API server reports as 422.
+``InvalidError`` without any cause is one too: a failed ``test`` of a JSON patch, which the API server reports as 422.
+One that has causes but no field is a failure like others: a ValidatingAdmissionPolicy says no in this way.
 """
 
 from __future__ import annotations
@@ -143,7 +144,9 @@ def _raised(error: BaseException) -> Decision:
         case TerminalError():
             return Terminal(reason)
         case InvalidError():
-            return Terminal(reason) if _names_a_field(error) else Retry(reason, outcome="conflict")
+            if _names_a_field(error):
+                return Terminal(reason)
+            return Retry(reason, outcome="error" if _has_causes(error) else "conflict")
         case ForbiddenError() if _is_terminating(error):
             return Terminal(reason)
         case ApiError() if error.code == 413:
@@ -194,6 +197,10 @@ def _text(error: BaseException) -> str:
 def _names_a_field(error: ApiError) -> bool:
     details = error.status.details
     return details is not None and any(cause.field for cause in details.causes or ())
+
+
+def _has_causes(error: ApiError) -> bool:
+    return error.status.details is not None and bool(error.status.details.causes)
 
 
 def _is_terminating(error: ApiError) -> bool:

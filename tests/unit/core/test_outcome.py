@@ -69,6 +69,13 @@ def test_a_failed_test_of_a_json_patch_is_a_conflict_and_no_verdict():
     assert decision.outcome == "conflict"
 
 
+def test_what_a_policy_refuses_is_an_error_and_asked_again():
+    """A ValidatingAdmissionPolicy answers 422 with a cause that names no field; it may be changed."""
+    decision = decide(refusal(422, "Invalid", causes=[StatusCause("", "denied request: no", "")]))
+    assert isinstance(decision, Retry)
+    assert decision.outcome == "error"
+
+
 def test_a_conflict_retries_and_is_no_error():
     """Neither the logs nor the metrics show a failure for what optimistic concurrency brings with it."""
     decision = decide(CONFLICT)
