@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import signal
-import ssl
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,39 +86,32 @@ def _check(options: argparse.Namespace) -> None:
 
 
 async def _serve(options: argparse.Namespace) -> None:
-    from reconcile.cluster.api_server.http import HTTPFront, admin_only
     from reconcile.cluster.api_server.server import APIServer
     from reconcile.cluster.embedded import EmbeddedCluster
     from reconcile.runtime.clock import SYSTEM_CLOCK
     from reconcile.runtime.http_server import Address
     from reconcile.testing.envtest.binaries import cache_root
-    from reconcile.testing.envtest.credentials import Credentials, token_kubeconfig, write_private
+    from reconcile.testing.envtest.credentials import write_private
+    from reconcile.testing.serving import served
 
     server = APIServer(random=SYSTEM_CLOCK.random, now=SYSTEM_CLOCK.wall())
     if options.snapshot is not None and options.snapshot.exists():
         _load(server, options.snapshot)
     cluster = EmbeddedCluster.of_size(server, options.nodes)
-    with tempfile.TemporaryDirectory(prefix="reconcile-dev-") as directory:
-        credentials = Credentials.create(Path(directory), SYSTEM_CLOCK.wall())
-        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        tls.load_cert_chain(credentials.serving_certificate_file, credentials.serving_key_file)
-        ca_pem, token = credentials.authority.certificate_pem, credentials.admin_token
     address = Address(options.bind_address, options.port)
-    front = HTTPFront(server, SYSTEM_CLOCK, address, admin_only(token), expose=options.expose, tls=tls)
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        await front.start()
-        path: Path = options.kubeconfig or cache_root() / "dev" / "kubeconfig"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_private(path, token_kubeconfig(front.url, ca_pem, token, name="reconcile-dev"))
-        try:
-            async with cluster.running():
-                _tell(front.url, path)
-                async for _ in signals:
-                    break
-        finally:
-            await front.stop()
-            if options.snapshot is not None:
-                _save(server, options.snapshot)
+        async with served(server, address, expose=options.expose) as front:
+            path: Path = options.kubeconfig or cache_root() / "dev" / "kubeconfig"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_private(path, front.kubeconfig)
+            try:
+                async with cluster.running():
+                    _tell(front.url, path)
+                    async for _ in signals:
+                        break
+            finally:
+                if options.snapshot is not None:
+                    _save(server, options.snapshot)
 
 
 def _tell(url: str, kubeconfig: Path) -> None:

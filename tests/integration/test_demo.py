@@ -1,4 +1,4 @@
-"""``reconcile demo``: it shows what it says, its verdict can be trusted, and it leaves nothing behind."""
+"""``reconcile demo --real``: it shows what it says, its verdict can be trusted, and it leaves nothing behind."""
 
 import os
 import signal
@@ -62,10 +62,11 @@ def test_job_that_ends_otherwise_makes_the_demo_fail(monkeypatch, capsys):
 
 @pytest.mark.nodes
 def test_with_a_real_node_every_job_ends_as_it_should():
-    """The whole of it, as ``make demo`` runs it: real containers."""
+    """The whole of it, as ``make demo REAL=1`` runs it: real containers."""
     if missing := missing_requirements():
         cannot_be_had("no real node: " + "; ".join(missing))
-    done = subprocess.run([sys.executable, "-m", "reconcile", "demo"], capture_output=True, text=True, timeout=280)
+    command = [sys.executable, "-m", "reconcile", "demo", "--real"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Starting a real node" in done.stdout
     assert "stand-in" not in done.stdout

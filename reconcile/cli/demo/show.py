@@ -1,9 +1,10 @@
-"""The demo itself: control plane, node, service, Jobs, and a verdict."""
+"""The demo itself: a cluster, embedded or real, the service, Jobs, and a verdict."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
+import tempfile
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -19,6 +20,8 @@ from reconcile.client import writes
 from reconcile.client.api import Client
 from reconcile.client.config import load_config
 from reconcile.client.connect import connect
+from reconcile.cluster.api_server.server import APIServer
+from reconcile.cluster.embedded import EmbeddedCluster
 from reconcile.errors import ConfigurationError, ReconcileError
 from reconcile.model.delta import Delta
 from reconcile.model.object import Object, from_plain
@@ -28,9 +31,12 @@ from reconcile.model.write import Applied, Refused, Write
 from reconcile.nodes import LocalNode, MachineError, missing_requirements
 from reconcile.runtime.cache import Cache
 from reconcile.runtime.clock import SYSTEM_CLOCK
+from reconcile.runtime.http_server import Address
 from reconcile.runtime.informer import Informer
 from reconcile.testing.envtest import ControlPlane, ControlPlaneConfig
 from reconcile.testing.envtest.binaries import CONTROL_PLANE_PROGRAMS, provide_binaries
+from reconcile.testing.envtest.credentials import write_private
+from reconcile.testing.serving import served
 
 NAMESPACE = "demo"
 USER = "reconcile-job"
@@ -48,8 +54,30 @@ class DemoError(ReconcileError):
     """The demo did not come to its end."""
 
 
+def show_embedded() -> int:
+    """Run the demo on the embedded cluster, whose containers are local processes. Returns the exit status."""
+    return anyio.run(_demonstrate_embedded, Screen())
+
+
+async def _demonstrate_embedded(screen: Screen) -> int:
+    began = SYSTEM_CLOCK.monotonic()
+    screen.say("Starting an embedded cluster in this process: API server, scheduler, a node, garbage collector.")
+    screen.say("Its containers are processes of this machine; with --real (make demo REAL=1) they are containers.")
+    server = APIServer(random=SYSTEM_CLOCK.random, now=SYSTEM_CLOCK.wall())
+    cluster = EmbeddedCluster.of_size(server, 1)
+    async with served(server, Address("127.0.0.1", 0)) as front, cluster.client() as client, cluster.running():
+        screen.say(f"It is ready after {SYSTEM_CLOCK.monotonic() - began:.1f} s, at {front.url}.")
+        namespace = from_plain({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+        await _send(client, writes.create(await client.resource(namespace.kind), namespace))
+        screen.say("Starting the service: reconcile run job, over HTTPS, as it would run on any cluster.")
+        with tempfile.TemporaryDirectory(prefix="reconcile-demo-") as directory:
+            kubeconfig = Path(directory) / "kubeconfig"
+            write_private(kubeconfig, front.kubeconfig)
+            return await _judged(screen, client, kubeconfig, began, has_stand_in=False)
+
+
 def show(release: str | None) -> int:
-    """Run the demo. Returns the exit status."""
+    """Run the demo on a real control plane. Returns the exit status."""
     if sys.platform != "linux":
         raise ConfigurationError("the demo's control plane needs Linux; run it in a container or a virtual machine")
     return anyio.run(_demonstrate, Screen(), release)
@@ -72,9 +100,15 @@ async def _demonstrate(screen: Screen, release: str | None) -> int:
         await control_plane.create_namespace(NAMESPACE)
         await _send(client, writes.create(await client.resource(_BINDING.kind), _BINDING))
         screen.say(f"Starting the service: reconcile run job, as a user with the role {ROLE} and no more.")
-        async with _service(control_plane.kubeconfig(user=USER)) as service:
-            rows = await _jobs(screen, client, service, has_stand_in=not has_node)
-            stopped = await service.stop()
+        kubeconfig = control_plane.kubeconfig(user=USER)
+        return await _judged(screen, client, kubeconfig, began, has_stand_in=not has_node)
+
+
+async def _judged(screen: Screen, client: Client, kubeconfig: Path, began: float, *, has_stand_in: bool) -> int:
+    """Run the service and the Jobs, and say how they ended. Returns the exit status."""
+    async with _service(kubeconfig) as service:
+        rows = await _jobs(screen, client, service, has_stand_in=has_stand_in)
+        stopped = await service.stop()
     screen.say("")
     screen.summary(rows)
     screen.say(
