@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import importlib.metadata
 import logging
@@ -118,10 +119,23 @@ _DESCRIPTION = """Runs controllers until SIGTERM or SIGINT. Exit status: 0 after
 lease, 2 on usage or configuration."""
 
 
+GARBAGE_THRESHOLDS = (10_000, 20, 50)
+"""Objects made before a generation is searched for cycles; Python's own are 700, 10 and 10. A controller makes few
+cycles and keeps what it caches, so that at those a tenth of its CPU went into searches that found nothing."""
+
+
+def _collect_garbage_rarely() -> None:
+    """The process is ours alone. What is loaded by now stays, and is never searched."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
+
+
 def _serve(apps: Sequence[App], options: argparse.Namespace) -> int:
     from reconcile.instrumentation.logging import configure_logging
 
     configure_logging(format=options.log_format, level=options.log_level)
+    _collect_garbage_rarely()
     try:
         app = joined(apps, options)
         app.run(options=run_options(app.name, options))

@@ -86,6 +86,7 @@ class Surroundings:
         kind: the kind that the controller reconciles.
         informers: the declared kinds; several informers of one kind where several selectors were declared.
         field_manager: who the API server says wrote a field.
+        field_validation: what it does about fields that it does not know; ``Warn`` is its default, and is not sent.
     """
 
     controller: str
@@ -98,6 +99,7 @@ class Surroundings:
     report: Reporter
     gate: WriteGate
     field_manager: str
+    field_validation: str
 
 
 class ReconcileContext:
@@ -305,6 +307,9 @@ class ReconcileContext:
         return target
 
     async def _write_object(self, write: Write) -> Object:
+        validation = self._around.field_validation
+        if validation != "Warn":
+            write = attrs.evolve(write, query=(*write.query, ("fieldValidation", validation)))
         applied = await self._write(write)
         if applied.object is None:
             raise TransportError(f"{write}: the server answered without an object")

@@ -109,6 +109,7 @@ class Controller:
             report=report,
             gate=gate,
             field_manager=options.field_manager or declaration.name,
+            field_validation=options.field_validation,
         )
         self._sources = [
             Source(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import attrs
 
@@ -84,6 +84,9 @@ class Watch:
             )
 
 
+FieldValidation: TypeAlias = Literal["Ignore", "Warn", "Strict"]
+
+
 @attrs.frozen
 class Options:
     """How a controller is run. All times in seconds.
@@ -96,6 +99,9 @@ class Options:
         read_own_writes: whether it waits at all.
         resync_seconds: wake every object again at this interval; None for never.
         field_manager: who the API server says wrote a field; the controller's name if empty.
+        field_validation: what the API server does about fields that it does not know (API concepts, "Field
+            validation"): ``Warn`` logs them, ``Strict`` refuses the write, ``Ignore`` spares the server the second
+            reading of each body, a tenth of what a write costs it. For controllers whose bodies are the server's own.
     """
 
     workers: int = WORKERS
@@ -106,8 +112,11 @@ class Options:
     read_own_writes: bool = True
     resync_seconds: float | None = None
     field_manager: str = ""
+    field_validation: FieldValidation = "Warn"
 
     def __attrs_post_init__(self) -> None:
+        if self.field_validation not in get_args(FieldValidation):
+            raise UsageError(f"field_validation={self.field_validation!r}: want one of {get_args(FieldValidation)}")
         check_workers("controller option workers", self.workers)
         for name in ("timeout_seconds", "retry_seconds_min", "retry_seconds_max", "settle_seconds_max"):
             check_seconds(f"controller option {name}", getattr(self, name))
