@@ -21,7 +21,7 @@ say = @printf '\033[1m── %s\033[0m\n' "$(1)" >&2
 help:
 	@printf '%s\n' \
 	  'make demo         our Job controller on the embedded cluster (first time: a minute, then 15 seconds)' \
-  'make demo REAL=1  the same on a real control plane (first time: about 8 minutes, then 1)' \
+	  'make demo REAL=1  the same on a real control plane (first time: about 8 minutes, then 1)' \
 	  'make test         every check and every test, as in CI (first time: about 20 minutes, then 10)' \
 	  'make docs         the documentation, into docs/_build/html (half a minute)' \
 	  'make bench        the benchmarks beside their peers, into benchmarks/results (15 minutes)' \
