@@ -15,7 +15,7 @@ from reconcile_job import metrics
 from reconcile_job.lanes import Lanes
 from reconcile_job.orphans import UnownedPodReconciler
 from reconcile_job.plan.claims import job_reference, unowned_under, unowned_value
-from reconcile_job.plan.options import MANAGED_BY, Options
+from reconcile_job.plan.options import MANAGED_BY, RETRY_SECONDS_MAX, RETRY_SECONDS_MIN, Options
 from reconcile_job.plan.view import JobView
 from reconcile_job.reconciler import JobReconciler
 
@@ -29,10 +29,6 @@ WORKERS = 64
 
 PRIORITY_BEGUN = 10
 """Of a Job whose Pods change: it goes ahead of those that are new, so that it is over sooner."""
-
-RETRY_SECONDS_MIN = 1.0
-RETRY_SECONDS_MAX = 60.0
-"""What the built-in controller uses between attempts at one Job."""
 
 
 RIGHTS = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar
@@ -14,7 +14,6 @@ from reconcile import (
     ApiError,
     ConflictError,
     Context,
-    ForbiddenError,
     InvalidError,
     NotFoundError,
     Object,
@@ -31,11 +30,12 @@ from reconcile_job.orphans import adopt
 from reconcile_job.plan.batch import report_hold_seconds
 from reconcile_job.plan.claims import Claim, claim, release, selector_of, tracking, unowned_value, untracking
 from reconcile_job.plan.manage import Deletion
-from reconcile_job.plan.options import Options
+from reconcile_job.plan.options import RETRY_SECONDS_MAX, RETRY_SECONDS_MIN, Options
 from reconcile_job.plan.pods import PodOrder
 from reconcile_job.plan.status import render
 from reconcile_job.plan.sync import Accounting, Done, Event, Memory, Plan, decide
 from reconcile_job.plan.view import JobStatus, JobView, PodView
+from reconcile_job.refusals import raise_first, refusal_events, says_namespace_terminating, untrack_events
 
 T = TypeVar("T")
 
@@ -56,6 +56,7 @@ class Remembered:
         released: uids of Pods whose finalizers are away.
         looked, pods: when the last look ended, and how many Pods it saw.
         report_wanted: since when a status that counts nothing is held.
+        failed_looks: how many in a row have had a write refused.
     """
 
     uid: str
@@ -65,11 +66,16 @@ class Remembered:
     looked: datetime | None = None
     pods: int = 0
     report_wanted: datetime | None = None
+    failed_looks: int = 0
 
 
 @attrs.define
 class Look:
-    """One look at one Job. The order of its writes is explained in ``plan.sync``."""
+    """One look at one Job. The order of its writes is explained in ``plan.sync``.
+
+    Attributes:
+        leftovers: what could not be done before it, and is no reason not to look.
+    """
 
     context: Context
     job: Object
@@ -77,6 +83,7 @@ class Look:
     options: Options
     lanes: Lanes
     remembered: Remembered
+    leftovers: Sequence[Failure] = ()
     pods: dict[str, Object] = attrs.field(factory=dict)
     failures: list[Failure] = attrs.field(factory=list)
     deleted: set[str] = attrs.field(factory=set)
@@ -103,9 +110,8 @@ class Look:
             except NotFoundError:
                 # The Job went meanwhile; its deletion brings the key again, and the Pods are let go then.
                 return None
-        if self.failures:
-            raise self.failures[0]
-        return self._look_again(plan, hold_seconds)
+        self.failures.extend(self.leftovers)
+        return self._fail_or_wait(self._look_again(plan, hold_seconds))
 
     def _views(self) -> list[PodView]:
         """The Pods as the plan shall see them: without the finalizers that are away already."""
@@ -130,6 +136,20 @@ class Look:
         ]
         known = [wait for wait in waits if wait is not None]
         return Result(max(0.0, min(known))) if known else None
+
+    def _fail_or_wait(self, due: Result | None) -> Result | None:
+        """Raise what failed, so that it is retried; but what falls due before that (a deadline) must not be late."""
+        remembered = self.remembered
+        remembered.failed_looks = remembered.failed_looks + 1 if self.failures else 0
+        if not self.failures:
+            return due
+        retry_seconds = min(RETRY_SECONDS_MIN * 2 ** min(remembered.failed_looks - 1, 10), RETRY_SECONDS_MAX)
+        seconds = None if due is None else due.requeue_after_seconds
+        if seconds is not None and seconds < retry_seconds and all(isinstance(one, ApiError) for one in self.failures):
+            self.context.log.error("a write was refused, and something is due in %.3f s: %s", seconds, self.failures[0])
+            return due
+        raise_first(self.failures)
+        return None
 
     # -- claiming -------------------------------------------------------------------------------------------------
 
@@ -183,7 +203,7 @@ class Look:
         results = await self.lanes.each(deletions, self._delete_one, Urgency.DELETE, self._age)
         deleted = self._note(results)
         self._tell(_batch("SuccessfulDelete", "Deleted", [pod.name for pod in deleted if pod is not None]))
-        self._tell(_failures("FailedDelete", "Error deleting", results))
+        self._tell(refusal_events("FailedDelete", "Error deleting", results))
         return [pod.uid for pod in deleted if pod is not None]
 
     async def _delete_one(self, deletion: Deletion) -> PodView | None:
@@ -218,7 +238,7 @@ class Look:
             failed = [result for result in results if not isinstance(result, str)]
             created.extend(result for result in results if isinstance(result, str))
             told = [failure for failure in failed if not isinstance(failure, AlreadyExistsError)]
-            is_hopeless = any(map(_says_namespace_terminating, told))
+            is_hopeless = any(map(says_namespace_terminating, told))
             refused = 0 if is_hopeless else sum(not isinstance(one, UnknownOutcomeError) for one in told)
             metrics.report_created(
                 self.context, self.view, plan.tally, created=len(results) - len(failed), refused=refused
@@ -226,7 +246,7 @@ class Look:
             if failed:
                 if not is_hopeless:
                     self.failures.extend(failed)
-                    self._tell(_failures("FailedCreate", "Error creating", told))
+                    self._tell(refusal_events("FailedCreate", "Error creating", told))
                 break
         self._tell(_batch("SuccessfulCreate", "Created", created))
         return created
@@ -267,7 +287,7 @@ class Look:
         pods = [self.pods[pod.uid] for pod in accounting.release]
         results = await self.lanes.each(pods, self._untrack, Urgency.COUNT, self._age)
         # What refuses that (a webhook, mostly) would keep the Pods for ever: it is told where users look.
-        self._tell(_failures("FailedUntrack", "Error taking the finalizer off pods", filter(_is_refusal, results)))
+        self._tell(untrack_events(results))
         gone = frozenset(uid for uid in self._note(results) if uid is not None)
         metrics.report_handled(self.context, accounting.actions, gone)
         self.remembered.released |= gone
@@ -342,23 +362,3 @@ def _batch(reason: str, done: str, names: Sequence[str]) -> list[Event]:
         return [Event(reason, f"{done} pod: {names[0]}")]
     more = ", …" if len(names) > NAMED_IN_EVENT_MAX else ""
     return [Event(reason, f"{done} pods: {', '.join(names[:NAMED_IN_EVENT_MAX])}{more} ({len(names)})")]
-
-
-def _is_refusal(result: object) -> bool:
-    """Whether somebody objected, who may object for ever: no conflict, and no trouble of the server's own."""
-    return isinstance(result, (ForbiddenError, InvalidError)) or (
-        isinstance(result, ApiError) and "webhook" in result.status.message
-    )
-
-
-def _failures(reason: str, failed: str, results: Iterable[object]) -> list[Event]:
-    """One Event for each different refusal. A lost answer is none: it is asked again."""
-    messages = [result.status.message for result in results if isinstance(result, ApiError)]
-    return [Event(reason, f"{failed}: {message}", "Warning") for message in dict.fromkeys(messages)]
-
-
-def _says_namespace_terminating(failure: object) -> bool:
-    """Nothing can be created any more, and the Job will be gone soon: not worth an Event or a retry."""
-    if not isinstance(failure, ForbiddenError) or failure.status.details is None:
-        return False
-    return any(cause.reason == "NamespaceTerminating" for cause in failure.status.details.causes or ())

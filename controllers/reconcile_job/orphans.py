@@ -54,30 +54,38 @@ async def adopt(
     return await lanes.each(pods, one, Urgency.DELETE, live.metadata.creation_timestamp or "")
 
 
+@attrs.define
+class Leftovers:
+    """What became of the finalizers that nobody needs.
+
+    Attributes:
+        has_asked: whether the server was asked, so that time has passed.
+        failures: of those that could not be taken off.
+    """
+
+    has_asked: bool = False
+    failures: list[Failure] = attrs.field(factory=list)
+
+
 async def strip_leftovers(
     context: Context, key: ObjectKey, job: JobView | None, options: Options, lanes: Lanes
-) -> bool:
-    """Take the finalizer off Pods whose Job, of this name, is gone, was replaced by a namesake, or is finished.
-
-    Gives whether there were any to ask the server about.
-    """
+) -> Leftovers:
+    """Take the finalizer off Pods whose Job, of this name, is gone, was replaced by a namesake, or is finished."""
     uid = "" if job is None else job.uid
-    leftovers: list[Object] = []
+    found: list[Object] = []
     strangers: list[Object] = []
     for pod in context.indexed("v1/Pod", "tracked", str(key)):
         if _controller_uid(pod) != uid:
             strangers.append(pod)
         elif job is not None and job.status.is_finished and options.serves(job.spec.managed_by):
-            leftovers.append(pod)
+            found.append(pod)
     if strangers:
         # The cache of Jobs may be behind that of Pods: a Job that it does not show yet still has to count its Pods.
         try:
             live = (await context.read("batch/v1/Job", key.name, namespace=key.namespace)).uid
         except NotFoundError:
             live = ""
-        leftovers.extend(pod for pod in strangers if _controller_uid(pod) != live)
-    if not leftovers:
-        return bool(strangers)
+        found.extend(pod for pod in strangers if _controller_uid(pod) != live)
 
     async def one(pod: Object) -> None:
         try:
@@ -85,10 +93,8 @@ async def strip_leftovers(
         except NotFoundError:
             context.log.debug("%s is gone already", pod)
 
-    for result in await lanes.each(leftovers, one, Urgency.COUNT, ""):
-        if result is not None:
-            raise result
-    return True
+    results = await lanes.each(found, one, Urgency.COUNT, "")
+    return Leftovers(bool(found or strangers), [result for result in results if result is not None])
 
 
 def _controller_uid(pod: Object) -> str:

@@ -39,6 +39,7 @@ from reconcile_job.plan.options import Options
 from reconcile_job.plan.server import suited
 from reconcile_job.plan.sync import Memory
 from reconcile_job.plan.view import JobView
+from reconcile_job.refusals import raise_first, untrack_events
 
 _log = logging.getLogger("reconcile.job")
 
@@ -61,12 +62,16 @@ class JobReconciler:
     async def __call__(self, request: Request, context: Context, /) -> Result | None:
         job = context.get("batch/v1/Job", request.name)
         view = None if job is None else _view(job, context)
-        if await strip_leftovers(context, request.key, view, self.options, self._lanes):
+        leftovers = await strip_leftovers(context, request.key, view, self.options, self._lanes)
+        if leftovers.has_asked:
             # Time has passed. Without its Job the cache shows none of a Job's Pods, and all would be made again.
             job = context.get("batch/v1/Job", request.name)
             view = None if job is None else _view(job, context)
+        for event in untrack_events(leftovers.failures) if job is not None else ():
+            context.event(event.reason, event.message, type=event.type, on=job)
         if job is None or view is None or view.status.is_finished or not self.options.serves(view.spec.managed_by):
             self._remembered.pop(request.key, None)
+            raise_first(leftovers.failures)
             return None
         if _is_refused(view, context):
             return None
@@ -76,7 +81,7 @@ class JobReconciler:
         pause = pause_seconds(remembered.looked, context.now(), pods=remembered.pods)
         if pause > 0:
             return Result(pause)
-        look = Look(context, job, view, self.options, self._lanes, remembered)
+        look = Look(context, job, view, self.options, self._lanes, remembered, leftovers.failures)
         try:
             with timed(context, view, lambda: look.action):
                 return await look.run()

@@ -12,7 +12,7 @@ import pytest
 from job_cluster import INDEX, Jobs, by_index, indexed
 from pods import JOB, POD, job_manifest
 
-from reconcile import InvalidError, Kind, Object, controller_of
+from reconcile import Kind, controller_of
 from reconcile.testing.waiting import eventually
 from reconcile_job.plan.options import FINALIZER
 
@@ -310,55 +310,3 @@ async def test_a_quota_is_told_and_the_job_goes_on(jobs: Any) -> None:
         await j.delete(Kind.parse("v1/ResourceQuota"), "q")
         await j.has_active("quota", 1)
         j.failures.clear()
-
-
-@pytest.mark.asyncio
-async def test_who_refuses_to_let_a_pod_go_is_told(jobs: Any) -> None:
-    """A policy objects to the patch that takes the finalizer off: an Event says so, and the Job ends once it is gone."""
-    async with jobs() as j:
-        await j.create(job_manifest("stuck"))
-        [pod] = await j.has_active("stuck", 1)
-        await _refuse_updates_of_pods(j, pod)
-        await j.end(pod, "Succeeded")
-
-        async def is_told() -> bool:
-            return any(
-                reason == "FailedUntrack" and "hands off" in message for reason, message in await j.events("stuck")
-            )
-
-        await eventually(is_told)
-        assert (await j.get(POD, pod.name)).finalizers == (FINALIZER,)
-        j.rest.request("DELETE", f"{BINDINGS}/{j.namespace}")
-        j.rest.request("DELETE", f"{POLICIES}/{j.namespace}")
-        await j.ends("stuck", "SuccessCriteriaMet/CompletionsReached", "Complete/CompletionsReached")
-
-        async def is_let_go() -> bool:
-            return not (await j.get(POD, pod.name)).finalizers
-
-        await eventually(is_let_go)
-        j.failures.clear()
-
-
-POLICIES = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
-BINDINGS = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings"
-
-
-async def _refuse_updates_of_pods(j: Jobs, pod: Object) -> None:
-    """A policy for this namespace, and wait until it works."""
-    meta = {"name": j.namespace}
-    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["pods"]}
-    selector = {"matchLabels": {"kubernetes.io/metadata.name": j.namespace}}
-    constraints = {"resourceRules": [rule], "namespaceSelector": selector}
-    policy = {"matchConstraints": constraints, "validations": [{"expression": "false", "message": "hands off"}]}
-    j.rest.request("POST", POLICIES, {"metadata": meta, "spec": policy})
-    binding = {"policyName": j.namespace, "validationActions": ["Deny"]}
-    j.rest.request("POST", BINDINGS, {"metadata": meta, "spec": binding})
-
-    async def refuses() -> bool:
-        try:
-            await j.patch(POD, pod.name, {"metadata": {"labels": {"probe": "yes"}}})
-        except InvalidError as error:
-            return "hands off" in str(error)
-        return False
-
-    await eventually(refuses)

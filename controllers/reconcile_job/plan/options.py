@@ -27,6 +27,10 @@ _MANAGED_BY = re.compile(
 )
 """A domain and a path: the API server accepts no Job with anything else (KEP-4368)."""
 
+RETRY_SECONDS_MIN: Final = 1.0
+RETRY_SECONDS_MAX: Final = 60.0
+"""What the built-in controller uses between attempts at one Job."""
+
 PODS_PER_SYNC_MAX: Final = 500
 """Creates or deletes of surplus in one sync, so that one big Job does not starve the small ones."""
 
