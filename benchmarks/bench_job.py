@@ -26,7 +26,7 @@ SHAPES = ("50x20", "50x20-indexed", "500x1", "1x1000-indexed", "1x10000-indexed"
 SLOW_PODS = 5000
 ROUNDS, ROUNDS_SLOW = 5, 2
 CONCURRENT_JOB_SYNCS = 5
-"""kube-controller-manager's default. 20 was tried: it changes nothing here, where the API server is what is scarce."""
+"""kube-controller-manager's default; another number can be given."""
 GROWTHS = (("1x1000-indexed", "1x10000-indexed"), ("500x1", "5000x1"))
 
 

@@ -81,7 +81,7 @@ def setup(app: App, arguments: argparse.Namespace) -> None:
         .metrics(*metrics.ALL)
         .needs(*RIGHTS)
         .start_check(reconciler.check_server)
-        .options(workers=WORKERS, **retries)
+        .options(workers=WORKERS, field_validation="Ignore", **retries)
         .build(reconciler)
     )
     app.add(
@@ -89,7 +89,7 @@ def setup(app: App, arguments: argparse.Namespace) -> None:
         .where(concerns_unowned)
         .watches("batch/v1/Job", enqueue=lambda _delta: (), indexes={"selecting": _selecting})
         .needs(*RIGHTS)
-        .options(**retries)
+        .options(field_validation="Ignore", **retries)
         .build(UnownedPodReconciler(options, lanes))
     )
 
