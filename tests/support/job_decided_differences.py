@@ -41,17 +41,35 @@ def _status(side: Json) -> Json:
     return (side["job"] or {}).get("status") or {}
 
 
+def _spec(side: Json) -> Json:
+    return (side["job"] or {}).get("spec") or {}
+
+
+def _true(status: Json) -> list[str]:
+    return [one["type"] for one in status.get("conditions") or () if one["status"] == "True"]
+
+
+def _words(status: Json, type: str) -> list[Json]:
+    """What the conditions of this type say, apart from their type and times."""
+    said = ("status", "reason", "message")
+    return [{name: one.get(name) for name in said} for one in status.get("conditions") or () if one["type"] == type]
+
+
 def _has(status: Json, *types: str) -> bool:
     return any(one["type"] in types and one["status"] == "True" for one in status.get("conditions") or ())
 
 
 def _is_of_a_suspended_decided_job(finding: Finding) -> bool:
     theirs, ours = _status(finding.theirs), _status(finding.ours)
+    interim, terminal = next(
+        (pair for pair in (("FailureTarget", "Failed"), ("SuccessCriteriaMet", "Complete")) if _has(theirs, pair[0])),
+        ("", ""),
+    )
     return (
-        bool(finding.ours["job"]["spec"].get("suspend"))
-        and _has(theirs, "FailureTarget", "SuccessCriteriaMet")
+        bool(_spec(finding.ours).get("suspend"))
         and not _has(theirs, "Failed", "Complete")
-        and _has(ours, "Failed", "Complete")
+        and [*_true(theirs), terminal] == _true(ours)
+        and _words(theirs, interim) == _words(ours, interim) == _words(ours, terminal)
         and "startTime" not in theirs
         and "startTime" in ours
         and finding.difference.path
@@ -80,7 +98,7 @@ def _is_of_an_index_that_would_be_both(finding: Finding) -> bool:
 
 
 def _has_succeeded_though_failed(side: Json, pod: Json) -> bool:
-    spec, failed = side["job"]["spec"], _status(side).get("failedIndexes")
+    spec, failed = _spec(side), _status(side).get("failedIndexes")
     index = (pod["metadata"].get("annotations") or {}).get(INDEX)
     is_stuck = pod["status"].get("phase") == "Succeeded" and FINALIZER_RESERVED in pod["metadata"].get("finalizers", ())
     return bool(failed) and is_stuck and index is not None and int(index) in Indexes.parse(failed, spec["completions"])

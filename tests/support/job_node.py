@@ -167,7 +167,7 @@ class NodeJob(WatchedJob):
         await self.stripped()
         await self.all_seen()
         found = [text for text in broken(self.history()) if text.partition(":")[0] not in excused]
-        assert found == [], (self.namespace, status_of(self.job))
+        assert found == [], (self.namespace, found, status_of(self.job))
 
     async def told(self, *wanted: str) -> None:
         """Wait until the Job has Events of these reasons."""
