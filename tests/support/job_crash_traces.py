@@ -90,6 +90,18 @@ async def failed(run: JobRun) -> None:
     await run.over()
 
 
+async def failed_alone(run: JobRun) -> None:
+    """Nothing runs beside the Pods whose failures end the Job: they are counted by the write that ends it."""
+    await run.start()
+    await run.create_job(completions=2, parallelism=2, completionMode="Indexed", backoffLimitPerIndex=0)
+    await run.counted(active=2)
+    await _end_index(run, 1, "Failed")
+    await run.counted(active=1, failed=1, failedIndexes="1")
+    await _end_index(run, 0, "Failed")
+    await run.over()
+    await run.counted(active=0, failed=2, failedIndexes="0,1")
+
+
 async def scaled_down(run: JobRun) -> None:
     """Fewer in parallel: the surplus is deleted and counts as nothing; later it is made up for."""
     await run.start()
@@ -328,4 +340,5 @@ TRACES: dict[str, Trace] = {
     "elastic": Trace(elastic, COMPLETE),
     "backoff": Trace(backing_off, COMPLETE),
     "recreated": Trace(recreated, COMPLETE),
+    "failed-alone": Trace(failed_alone, "Failed/FailedIndexes"),
 }
