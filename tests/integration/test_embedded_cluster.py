@@ -200,3 +200,18 @@ async def test_a_new_agent_adopts_nothing() -> None:
     async with live_cluster(server) as cluster:
         terminated = (await ended(cluster, "p"))["containerStatuses"][0]["state"]["terminated"]
         assert (terminated["exitCode"], terminated["reason"]) == (137, "ContainerStatusUnknown")
+
+
+@pytest.mark.asyncio
+async def test_a_gated_pod_waits_until_its_gates_are_gone() -> None:
+    """It says so meanwhile, and no node is given to it."""
+    async with live_cluster() as cluster:
+        await cluster.create(pod("p", "exit 0", schedulingGates=[{"name": "example.com/wait"}]))
+        await cluster.create(pod("later", "exit 0"))
+        await ended(cluster, "later")
+        gated = await cluster.get(POD, "p")
+        assert gated is not None
+        assert "nodeName" not in gated.field("spec")
+        assert [one["reason"] for one in gated.field("status")["conditions"]] == ["SchedulingGated"]
+        await cluster.patch(POD, "p", {"spec": {"schedulingGates": []}})
+        assert (await ended(cluster, "p"))["phase"] == "Succeeded"

@@ -97,17 +97,18 @@ class Scheduler:
     async def _schedule(self, key: ObjectKey) -> None:
         pod = self._pods.store.get(key)
         if pod is None or pod.is_deleting or pod.uid in self._assumed:
-            return None
+            return
         view = pod.decode(PodView)
         if view.spec.node_name or view.has_ended or view.spec.scheduler_name != NAME:
-            return None
-        if view.spec.scheduling_gates:
-            return await self._say(pod, "SchedulingGated", "Scheduling is blocked due to non-empty scheduling gates")
+            return
+        if view.spec.scheduling_gates:  # the API server has said so in the Pod's status; their removal wakes it
+            return
         choice = choose(view.spec, self._candidates())
         if choice.node:
-            return await self._bind(pod, choice.node, view.spec)
+            await self._bind(pod, choice.node, view.spec)
+            return
         self._waiting[key] = view.spec.priority
-        return await self._say(pod, "Unschedulable", choice.message)
+        await self._say(pod, choice.message)
 
     def _candidates(self) -> Sequence[Candidate]:
         specs: dict[str, list[PodSpec]] = {}
@@ -130,15 +131,15 @@ class Scheduler:
         if not await send(self._client, writes.bind(_PODS, pod.key, node, uid=pod.uid)):
             self._assumed.pop(pod.uid, None)
 
-    async def _say(self, pod: Object, reason: str, message: str) -> None:
+    async def _say(self, pod: Object, message: str) -> None:
         """Write why it is not scheduled, if that is not written there already."""
-        said = Condition("PodScheduled", "False", reason, message)
+        said = Condition("PodScheduled", "False", "Unschedulable", message)
         if said in (pod.decode(PodView).status.conditions or ()):
             return
         condition = {
             "type": said.type,
             "status": said.status,
-            "reason": reason,
+            "reason": said.reason,
             "message": message,
             "lastProbeTime": None,
             "lastTransitionTime": render(self._clock.wall()),
