@@ -92,11 +92,21 @@ def _is_named(job: Json, pod: Json) -> bool:
         return True
     if is_indexed(job) and (index is None or index >= job["spec"]["completions"]):
         return True
+    if _was_stopped_for_success(status, pod):
+        return True
     if phase(pod) == "Succeeded":
         return is_indexed(job) and index in (
             numbers(status.get("completedIndexes") or "") | numbers(status.get("failedIndexes") or "")
         )
     return _is_ignored(job, pod) or is_true(status, "SuccessCriteriaMet")
+
+
+def _was_stopped_for_success(status: Json, pod: Json) -> bool:
+    """Whether the Pod was told to stop after the success policy had decided: however it ends, it may go uncounted."""
+    return bool(pod["metadata"].get("deletionTimestamp")) and any(
+        one["type"] == "SuccessCriteriaMet" and one["status"] == "True" and one.get("reason") == "SuccessPolicy"
+        for one in status.get("conditions") or ()
+    )
 
 
 def _is_ignored(job: Json, pod: Json) -> bool:
@@ -141,7 +151,10 @@ def jl2(history: History) -> Iterator[str]:
 
 
 def jl3(history: History) -> Iterator[str]:
-    """No success is lost: succeeded is the number of own Pods (Indexed: indexes that have not failed) that succeeded."""
+    """No success is lost: succeeded is the number of own Pods (Indexed: indexes that have not failed) that succeeded.
+
+    Those that a success policy has stopped may count or not: that depends on whether they ended before they were let go.
+    """
     job = last_job(history)
     if job is None or not is_true(status_of(job), "Complete", "Failed"):
         return
@@ -161,9 +174,16 @@ def jl3(history: History) -> Iterator[str]:
             and not is_tracked
         ):
             done.pop(meta["uid"], None)
-    really = len(done)
-    if is_indexed(job):
-        may_count = indexes(job) - numbers(status.get("failedIndexes") or "")
-        really = len({index_of(pod) for pod in done.values()} & may_count)
-    if status.get("succeeded", 0) != really:
-        yield f"succeeded is {status.get('succeeded', 0)}, and {really} did"
+    optional = {uid for uid, pod in done.items() if _was_stopped_for_success(status, pod)}
+    least = _successes(job, [pod for uid, pod in done.items() if uid not in optional])
+    most = _successes(job, list(done.values()))
+    if not least <= status.get("succeeded", 0) <= most:
+        yield f"succeeded is {status.get('succeeded', 0)}, and {most} did ({most - least} of them need not count)"
+
+
+def _successes(job: Json, pods: list[Json]) -> int:
+    """What these Pods, which succeeded, count for."""
+    if not is_indexed(job):
+        return len(pods)
+    may_count = indexes(job) - numbers(status_of(job).get("failedIndexes") or "")
+    return len({index_of(pod) for pod in pods} & may_count)
