@@ -163,13 +163,33 @@ def figures() -> str:
     return "\n".join(lines) + "\n"
 
 
+def job_figures() -> str:
+    """What the Job controller's page says of ``results/job.json``."""
+    result = json.loads((RESULTS / "job.json").read_text())
+    place, server = result["machine"], ", ".join(result["releases"])
+    how = f"By `{result['command']}` on {place['cores']} cores ({place['cpu']}), kube-apiserver {server}:"
+    slopes = [
+        f"{one['from']} to {one['to']}: CPU {one['cpu_seconds']}, requests {one['requests']}"
+        for one in result["growth"]
+        if one["subject"] == "reconcile"
+    ]
+    growth = f"Growth of our cost with the number of Pods, slope in log-log: {'; '.join(slopes)}."
+    return f"{how}\n\n{job_table(result)}\n\n{growth}\n"
+
+
+PAGES = {
+    ROOT / "README.md": figures,
+    ROOT / "docs" / "explanation" / "job-controller.md": job_figures,
+}
+"""The pages with figures, each between its two marks, and what stands there."""
+
+
 def main() -> None:
-    """Write the figures into the README."""
-    readme = ROOT / "README.md"
-    text = readme.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    readme.write_text(f"{before}{BEGIN}\n{figures()}\n{END}{after}")
+    """Write the figures into the pages."""
+    for page, text in PAGES.items():
+        before, _, rest = page.read_text().partition(BEGIN)
+        _, _, after = rest.partition(END)
+        page.write_text(f"{before}{BEGIN}\n{text()}\n{END}{after}")
 
 
 if __name__ == "__main__":

@@ -35,7 +35,8 @@ def test_the_figures_come_from_the_committed_results() -> None:
     assert spec.loader is not None
     report = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(report)
-    assert f"{report.BEGIN}\n{report.figures()}\n{report.END}" in README
+    for page, text in report.PAGES.items():
+        assert f"{report.BEGIN}\n{text()}\n{report.END}" in page.read_text()
 
 
 def test_links_lead_somewhere() -> None:
