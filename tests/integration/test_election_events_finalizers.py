@@ -186,7 +186,7 @@ async def test_a_finalizer_is_added_and_removed_exactly(
     assert isinstance(again.error, InvalidError), "the object is not as it was read"
     decision = decide(again.error)
     assert isinstance(decision, Retry)
-    assert decision.expected
+    assert decision.outcome == "conflict"
 
     await client.send(writes.delete(CONFIG_MAPS, obj.key))
     deleting = await client.get(CONFIG_MAPS, obj.key)
